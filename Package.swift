@@ -1,0 +1,34 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Swift 6 language mode follows from the tools version. These features make what a module leaks visible in its imports.
+let swiftSettings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "ziplora",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(
+      name: "ZipLoRA",
+      targets: [
+        "CTorch"
+      ])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    // libtorch, named by a pkg-config file that `make bootstrap` writes: flags in a .pc file, unlike unsafeFlags,
+    // leave the package usable as a dependency.
+    .systemLibrary(name: "CLibtorch", pkgConfig: "ziplora-libtorch"),
+    // The only C++: boxed dispatcher calls, autograd, generators; no exception leaves it.
+    .target(name: "CTorch", dependencies: ["CLibtorch"]),
+  ],
+  cxxLanguageStandard: .cxx20
+)

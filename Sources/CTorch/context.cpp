@@ -1,0 +1,61 @@
+// What belongs to the process or the thread: random numbers, threads, autocast.
+#include "guard.h"
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <stdexcept>
+#include <torch/version.h>
+
+using namespace ctorch;
+
+ct_error ct_generator_new(uint64_t seed, ct_generator *result) {
+  return guarded([&] {
+    auto made = std::make_unique<at::Generator>(at::detail::createCPUGenerator(seed));
+    *result = reinterpret_cast<ct_generator>(made.release());
+  });
+}
+
+void ct_generator_release(ct_generator held) { delete generator(held); }
+
+ct_error ct_generator_get_state(ct_generator held, ct_tensor *state) {
+  return guarded([&] { *state = released(generator(held)->get_state()); });
+}
+
+ct_error ct_generator_set_state(ct_generator held, ct_tensor state) {
+  return guarded([&] { generator(held)->set_state(borrowed(state)); });
+}
+
+void ct_set_threads(int32_t count) { at::set_num_threads(count); }
+
+int32_t ct_threads(void) { return at::get_num_threads(); }
+
+bool ct_has_cuda(void) { return at::hasCUDA(); }
+
+bool ct_has_mps(void) { return at::hasMPS(); }
+
+const char *ct_version(void) { return TORCH_VERSION; }
+
+int32_t ct_autocast(ct_device number) {
+  const auto type = device(number).type();
+  return at::autocast::is_autocast_enabled(type) ? static_cast<int32_t>(at::autocast::get_autocast_dtype(type)) : -1;
+}
+
+ct_error ct_set_autocast(ct_device number, int32_t dtype) {
+  return guarded([&] {
+    const auto type = device(number).type();
+    at::autocast::set_autocast_enabled(type, dtype >= 0);
+    if (dtype >= 0) at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(dtype));
+    at::autocast::clear_cache();
+  });
+}
+
+ct_error ct_throw(int32_t kind) {
+  return guarded([&] {
+    switch (kind) {
+    case 0: TORCH_CHECK(false, "a c10::Error");
+    case 1: throw std::invalid_argument("an invalid argument");
+    case 2: throw std::bad_alloc();
+    default: throw 42;
+    }
+  });
+}
