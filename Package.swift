@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "CTorch"
+        "SafeTensors"
       ])
   ],
   dependencies: [
@@ -29,6 +29,20 @@ let package = Package(
     .systemLibrary(name: "CLibtorch", pkgConfig: "ziplora-libtorch"),
     // The only C++: boxed dispatcher calls, autograd, generators; no exception leaves it.
     .target(name: "CTorch", dependencies: ["CLibtorch"]),
+    // The safetensors format, without libtorch: bytes, shapes and names.
+    .target(
+      name: "SafeTensors",
+      dependencies: [
+        .product(name: "OrderedCollections", package: "swift-collections")
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "SafeTensorsTests",
+      dependencies: [
+        "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
   ],
   cxxLanguageStandard: .cxx20
 )

@@ -1,0 +1,39 @@
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+
+/// A file mapped read-only into memory, unmapped when the last reference goes.
+///
+/// Pages are read on first touch, so opening a file of many gigabytes costs nothing. Whoever keeps a pointer into `bytes`
+/// (a tensor made on the mapped memory, say) must keep the mapping too. Writing to the memory traps, and so does reading
+/// pages of a file that another process has cut short meanwhile; a file replaced by `AtomicFile` is safe, because the
+/// mapping keeps the old contents.
+public final class FileMapping: Sendable {
+  /// The whole file. Immutable for the life of the mapping, hence free to cross threads.
+  public nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
+
+  /// Maps the file at `path`, which must be a regular file.
+  init(path: String) throws(SafeTensorsError) {
+    // O_NONBLOCK: a named pipe must be refused below, not waited for.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw Self.unreadable(path) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw Self.unreadable(path) }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw SafeTensorsError(path, .notAFile) }
+    // A mapping of no bytes is an error of mmap, and no safetensors file is that short.
+    guard status.st_size >= 8 else { throw SafeTensorsError(path, .tooShort(byteCount: Int(status.st_size))) }
+    guard let start = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+      throw Self.unreadable(path)
+    }
+    bytes = UnsafeRawBufferPointer(start: start, count: Int(status.st_size))
+  }
+
+  private static func unreadable(_ path: String) -> SafeTensorsError {
+    SafeTensorsError(path, .unreadable(String(cString: strerror(errno))))
+  }
+
+  deinit { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count) }
+}
