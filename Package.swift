@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors"
+        "SafeTensors", "Torch",
       ])
   ],
   dependencies: [
@@ -36,10 +36,25 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections")
       ],
       swiftSettings: swiftSettings),
+    // Tensors, autograd, layers, optimizers. Knows nothing of diffusion.
+    .target(
+      name: "Torch",
+      dependencies: [
+        "CTorch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
         "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "TorchTests",
+      dependencies: [
+        "Torch", "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

@@ -1,0 +1,27 @@
+internal import CTorch
+
+/// What belongs to the whole process.
+public enum Engine {
+  /// libtorch's version, such as `2.13.0`.
+  public static var version: String { String(cString: ct_version()) }
+
+  /// Threads of one operation. Results of a run are reproducible for the same number.
+  public static var threads: Int {
+    get { Int(ct_threads()) }
+    set { ct_set_threads(Int32(newValue)) }
+  }
+}
+
+/// Runs `body` with matrix products and convolutions in `dtype` and the rest in the precision it needs
+/// (PyTorch: torch.autocast). Weights stay as they are; casts of weights are kept until the end of the scope.
+public func autocast<Result>(to dtype: DType, device: Device = .cpu, _ body: () throws -> Result) rethrows -> Result {
+  try withAutocast(dtype.rawValue, on: device, body)
+}
+
+/// Runs `body` in a state of autocast that `ct_autocast` gave, then puts back what was.
+func withAutocast<Result>(_ state: Int32, on device: Device, _ body: () throws -> Result) rethrows -> Result {
+  let former = ct_autocast(device.code)
+  check("autocast", ct_set_autocast(device.code, state))
+  defer { check("autocast", ct_set_autocast(device.code, former)) }
+  return try body()
+}

@@ -1,0 +1,27 @@
+extension Tensor {
+  /// Matrix product over the last two axes, batched over the others.
+  public func matmul(_ other: Tensor) -> Tensor { call(Ops.matmul, .tensor(self), .tensor(other)) }
+
+  /// Thin QR: [m, n] = Q [m, k] · R [k, n], k = min(m, n).
+  public func qr() -> (q: Tensor, r: Tensor) {
+    let results = callMany(Ops.qr, .tensor(self), .string("reduced"), capacity: 2)
+    return (results[0], results[1])
+  }
+
+  /// Thin SVD: [m, n] = U [m, k] · diag(S [k]) · Vh [k, n], singular values in descending order.
+  public func svd() -> (u: Tensor, s: Tensor, vh: Tensor) {
+    let results = callMany(Ops.svd, .tensor(self), .bool(false), capacity: 3)
+    return (results[0], results[1], results[2])
+  }
+
+  /// The lower Cholesky factor of a symmetric positive definite matrix.
+  public func cholesky() -> Tensor { call(Ops.cholesky, .tensor(self)) }
+
+  /// The vector x with self · x = right, for a symmetric positive definite receiver.
+  public func solvedByCholesky(_ right: Tensor) -> Tensor {
+    call(Ops.choleskySolve, .tensor(right.unsqueezed(1)), .tensor(cholesky())).squeezed(1)
+  }
+
+  /// X with self · X = other.
+  public func solve(_ other: Tensor) -> Tensor { call(Ops.solve, .tensor(self), .tensor(other)) }
+}
