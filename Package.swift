@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Torch",
+        "SafeTensors", "Images", "Torch",
       ])
   ],
   dependencies: [
@@ -29,11 +29,24 @@ let package = Package(
     .systemLibrary(name: "CLibtorch", pkgConfig: "ziplora-libtorch"),
     // The only C++: boxed dispatcher calls, autograd, generators; no exception leaves it.
     .target(name: "CTorch", dependencies: ["CLibtorch"]),
+    // The picture formats, from the system's own libraries.
+    .systemLibrary(name: "CLibpng", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+    .systemLibrary(name: "CLibjpeg", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"]), .brew(["jpeg-turbo"])]),
+    .systemLibrary(name: "CLibwebp", pkgConfig: "libwebp", providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
+    // Thin C over them, as longjmp must not cross Swift.
+    .target(name: "CImage", dependencies: ["CLibpng", "CLibjpeg", "CLibwebp"]),
     // The safetensors format, without libtorch: bytes, shapes and names.
     .target(
       name: "SafeTensors",
       dependencies: [
         .product(name: "OrderedCollections", package: "swift-collections")
+      ],
+      swiftSettings: swiftSettings),
+    // Reading, writing, scaling and arranging pictures, without libtorch.
+    .target(
+      name: "Images",
+      dependencies: [
+        "CImage", "SafeTensors",
       ],
       swiftSettings: swiftSettings),
     // Tensors, autograd, layers, optimizers. Knows nothing of diffusion.
@@ -50,6 +63,13 @@ let package = Package(
         "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "ImagesTests",
+      dependencies: [
+        "Images", "SafeTensors",
+      ],
+      resources: [.copy("Fixtures")],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "TorchTests",

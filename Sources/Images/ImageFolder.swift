@@ -1,0 +1,137 @@
+import Foundation
+
+/// The pictures of a folder, sorted by file name (byte by byte, so that every machine agrees), and their prompts.
+///
+/// What the folder may hold:
+/// - pictures: PNG, JPEG or WebP by content, whatever they are called;
+/// - `NAME.txt` beside a picture `NAME.png` (or any other extension): the prompt of that picture;
+/// - `prompts.txt`: one line `FILE: PROMPT` per picture, another way to write the same;
+/// - `prompt.txt`: the prompt of every picture that has none of its own;
+/// - hidden files (a leading dot), `Thumbs.db` and `desktop.ini`, which are passed over.
+///
+/// Anything else is an error that names it, as a picture silently left out would change a training run.
+/// Prompts are UTF-8; white space around them does not count. All pictures are held in memory.
+public struct ImageFolder: Sendable {
+  /// A picture of the folder.
+  public struct Picture: Sendable {
+    /// The file's name without its folder.
+    public let name: String
+    public let image: Image
+    /// The picture's own prompt, else that of `prompt.txt`, else nil.
+    public let prompt: String?
+  }
+
+  public let path: String
+  /// At least one, sorted by name.
+  public let pictures: [Picture]
+
+  /// Reads every picture and prompt of a folder.
+  ///
+  /// - Throws: `ImageError`, which names the file that is at fault.
+  public init(contentsOf path: String) throws {
+    self.path = path
+    var images: [(name: String, image: Image)] = []
+    var texts: [(name: String, bytes: [UInt8])] = []
+    for name in try Self.visibleNames(in: path) {
+      let file = Self.join(path, name)
+      let bytes = try Image.fileContents(file)
+      if ImageFormat(of: bytes) == nil, name.lowercased().hasSuffix(".txt") {
+        texts.append((name, bytes))
+      } else {
+        images.append((name, try Image(decoding: bytes, name: file)))
+      }
+    }
+    let prompts = try Prompts(texts: texts, pictureNames: images.map(\.name), folder: path)
+    if images.isEmpty {
+      throw ImageError.invalidFolder(path: path, reason: "no pictures in this folder; expected PNG, JPEG or WebP files")
+    }
+    pictures = images.map { Picture(name: $0.name, image: $0.image, prompt: prompts[$0.name]) }
+  }
+
+  private static func visibleNames(in path: String) throws -> [String] {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw ImageError.invalidFolder(path: path, reason: "no such folder; expected a folder of PNG, JPEG or WebP files")
+    }
+    guard isFolder.boolValue else {
+      throw ImageError.invalidFolder(path: path, reason: "a file; expected a folder of PNG, JPEG or WebP files")
+    }
+    let names: [String]
+    do {
+      names = try FileManager.default.contentsOfDirectory(atPath: path)
+    } catch {
+      throw ImageError.invalidFolder(path: path, reason: "cannot be listed (\(error.localizedDescription))")
+    }
+    let ignored = ["thumbs.db", "desktop.ini"]
+    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) }
+      .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  fileprivate static func join(_ folder: String, _ name: String) -> String {
+    folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)"
+  }
+}
+
+/// The prompts of a folder's text files, matched with its pictures.
+private struct Prompts {
+  /// Only looked up by name, never listed.
+  private var own: [String: (prompt: String, source: String)] = [:]
+  private var common: String?
+
+  subscript(name: String) -> String? { own[name]?.prompt ?? common }
+
+  init(texts: [(name: String, bytes: [UInt8])], pictureNames: [String], folder: String) throws {
+    for (name, bytes) in texts {
+      let path = ImageFolder.join(folder, name)
+      let captioned = pictureNames.filter { Self.stem($0) == Self.stem(name) }
+      guard !captioned.isEmpty || ["prompt.txt", "prompts.txt"].contains(name) else {
+        guard case .notAPicture(_, "a text file", _) = ImageFormat.unknown(bytes, name: path) else {
+          throw ImageFormat.unknown(bytes, name: path)
+        }
+        throw ImageError.notAPicture(
+          name: path, found: "a text file", advice: "remove it; a caption has the name of its picture, as a.txt beside a.png")
+      }
+      guard let text = String(validating: bytes, as: UTF8.self).map(Self.trimmed), !text.isEmpty else {
+        throw ImageError.invalidFolder(path: path, reason: "empty or not UTF-8; expected a prompt as UTF-8 text")
+      }
+      if !captioned.isEmpty {
+        for picture in captioned { try add(text, to: picture, from: path) }
+      } else if name == "prompt.txt" {
+        common = text
+      } else {
+        try addLines(of: text, pictureNames: pictureNames, path: path)
+      }
+    }
+  }
+
+  private mutating func addLines(of text: String, pictureNames: [String], path: String) throws {
+    for line in text.split(whereSeparator: \.isNewline).map(Self.trimmed) where !line.isEmpty {
+      // The longest name that fits: a file name may itself contain a colon.
+      let matching = pictureNames.filter { line.hasPrefix($0 + ":") }.max { $0.count < $1.count }
+      guard let picture = matching else {
+        throw ImageError.invalidFolder(
+          path: path, reason: "no picture for the line \"\(line)\"; expected FILE: PROMPT with a picture of this folder")
+      }
+      let prompt = Self.trimmed(line.dropFirst(picture.count + 1))
+      if prompt.isEmpty { throw ImageError.invalidFolder(path: path, reason: "no prompt after \"\(picture):\"") }
+      try add(prompt, to: picture, from: path)
+    }
+  }
+
+  private mutating func add(_ prompt: String, to picture: String, from source: String) throws {
+    if let other = own[picture] {
+      throw ImageError.invalidFolder(
+        path: source, reason: "a second prompt for \(picture), which has one from \(other.source); remove one of them")
+    }
+    own[picture] = (prompt, source)
+  }
+
+  private static func stem(_ name: String) -> Substring {
+    name.lastIndex(of: ".").map { name[..<$0] } ?? name[...]
+  }
+
+  private static func trimmed(_ text: some StringProtocol) -> String {
+    // Some editors start UTF-8 files with a byte order mark.
+    text.trimmingCharacters(in: .whitespacesAndNewlines.union(["\u{FEFF}"]))
+  }
+}

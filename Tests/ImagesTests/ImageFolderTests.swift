@@ -1,0 +1,107 @@
+import Foundation
+import Images
+import Testing
+
+@Suite struct ImageFolderTests {
+  /// A folder of one-pixel pictures and texts; the red of a picture is its place in `pictures`.
+  func withFolder(
+    pictures: [String] = [], files: [(name: String, content: String)] = [], _ body: (String) throws -> Void
+  ) throws {
+    try withTemporaryFolder { folder in
+      for (index, name) in pictures.enumerated() {
+        try Image(width: 1, height: 1, color: Color(red: UInt8(index), green: 0, blue: 0)).write(to: "\(folder)/\(name)")
+      }
+      for (name, content) in files {
+        try Data(content.utf8).write(to: URL(filePath: "\(folder)/\(name)"))
+      }
+      try body(folder)
+    }
+  }
+
+  /// The message for such a folder, without the path of the temporary folder.
+  func failure(pictures: [String] = [], files: [(name: String, content: String)] = []) throws -> String {
+    var found = ""
+    try withFolder(pictures: pictures, files: files) { folder in
+      found = message { _ = try ImageFolder(contentsOf: folder) }.replacingOccurrences(of: folder, with: "FOLDER")
+    }
+    return found
+  }
+
+  @Test func picturesAreSortedByBytes() throws {
+    try withFolder(pictures: ["b.png", "a10.webp", "B.jpeg", "a9", "\u{E9}.png", "z.png"]) { folder in
+      let found = try ImageFolder(contentsOf: folder)
+      #expect(found.pictures.map(\.name) == ["B.jpeg", "a10.webp", "a9", "b.png", "z.png", "\u{E9}.png"])
+      #expect(found.pictures.map { Int($0.image[0, 0].red) } == [2, 1, 3, 0, 5, 4])
+      #expect(found.pictures.allSatisfy { $0.prompt == nil })
+    }
+  }
+
+  @Test func hiddenFilesAreIgnored() throws {
+    let files = [".DS_Store", "._a.png", ".a.txt", "Thumbs.db", "desktop.ini"].map { (name: $0, content: "x") }
+    try withFolder(pictures: ["a.png"], files: files) { folder in
+      let found = try ImageFolder(contentsOf: folder + "/")
+      #expect(found.pictures.map(\.name) == ["a.png"])
+    }
+  }
+
+  @Test func promptsFindTheirPictures() throws {
+    let files = [
+      (name: "a.txt", content: "\u{FEFF} a red dog \n"), (name: "prompt.txt", content: "a dog"),
+      (name: "prompts.txt", content: "b.png: a blue dog\n\nc:d.png: a dog: with a colon\r\n"),
+    ]
+    try withFolder(pictures: ["a.png", "b.png", "c:d.png", "e.png"], files: files) { folder in
+      let prompts = try ImageFolder(contentsOf: folder).pictures.map(\.prompt)
+      #expect(prompts == ["a red dog", "a blue dog", "a dog: with a colon", "a dog"])
+    }
+  }
+
+  @Test func somethingElseInTheFolderIsNamed() throws {
+    #expect(
+      try failure(pictures: ["a.png"], files: [("notes.txt", "buy milk")])
+        == "FOLDER/notes.txt: a text file, but a PNG, JPEG or WebP picture is expected; "
+        + "remove it; a caption has the name of its picture, as a.txt beside a.png")
+    #expect(
+      try failure(pictures: ["a.png"], files: [("notes.md", "buy milk")])
+        == "FOLDER/notes.md: a text file, but a PNG, JPEG or WebP picture is expected; remove it or give the path of a picture")
+    #expect(
+      try failure(files: [("a.png", "\u{1}\u{2}")])
+        == "FOLDER/a.png: a file of unknown kind, but a PNG, JPEG or WebP picture is expected; remove it or convert it to PNG")
+    try withFolder(pictures: ["a.png"]) { folder in
+      try FileManager.default.createDirectory(atPath: folder + "/more", withIntermediateDirectories: false)
+      #expect(message { _ = try ImageFolder(contentsOf: folder) }.hasPrefix("\(folder)/more: a folder; expected"))
+      try FileManager.default.removeItem(atPath: folder + "/more")
+      let broken = try Data(Image(width: 4, height: 4, color: .black).png().dropLast(13))
+      try broken.write(to: URL(filePath: folder + "/b.png"))
+      #expect(message { _ = try ImageFolder(contentsOf: folder) }.hasPrefix("\(folder)/b.png: a truncated PNG file"))
+    }
+  }
+
+  @Test func promptsWithoutPicturesAreErrors() throws {
+    #expect(try failure(files: [("a.txt", "a dog")]).hasPrefix("FOLDER/a.txt: a text file"))
+    #expect(
+      try failure(files: [("prompt.txt", "a dog")])
+        == "FOLDER: no pictures in this folder; expected PNG, JPEG or WebP files")
+    #expect(
+      try failure(pictures: ["a.png"], files: [("prompts.txt", "b.png: a dog")])
+        == "FOLDER/prompts.txt: no picture for the line \"b.png: a dog\"; expected FILE: PROMPT with a picture of this folder")
+    #expect(
+      try failure(pictures: ["a.png"], files: [("prompts.txt", "a.png:")])
+        == "FOLDER/prompts.txt: no prompt after \"a.png:\"")
+    #expect(
+      try failure(pictures: ["a.png"], files: [("a.txt", " \n")])
+        == "FOLDER/a.txt: empty or not UTF-8; expected a prompt as UTF-8 text")
+    #expect(
+      try failure(pictures: ["a.png"], files: [("a.txt", "a dog"), ("prompts.txt", "a.png: a cat")])
+        == "FOLDER/prompts.txt: a second prompt for a.png, which has one from FOLDER/a.txt; remove one of them")
+  }
+
+  @Test func foldersThatAreNoneAreErrors() throws {
+    #expect(try failure() == "FOLDER: no pictures in this folder; expected PNG, JPEG or WebP files")
+    #expect(
+      message { _ = try ImageFolder(contentsOf: "/nowhere") }
+        == "/nowhere: no such folder; expected a folder of PNG, JPEG or WebP files")
+    let file = fixturePath("rgb-8.png")
+    #expect(
+      message { _ = try ImageFolder(contentsOf: file) } == "\(file): a file; expected a folder of PNG, JPEG or WebP files")
+  }
+}
