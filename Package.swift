@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Torch",
+        "SafeTensors", "Images", "Tokenization", "Torch",
       ])
   ],
   dependencies: [
@@ -49,6 +49,14 @@ let package = Package(
         "CImage", "SafeTensors",
       ],
       swiftSettings: swiftSettings),
+    // CLIP's byte-pair encoding, without libtorch.
+    .target(
+      name: "Tokenization",
+      dependencies: [
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     // Tensors, autograd, layers, optimizers. Knows nothing of diffusion.
     .target(
       name: "Torch",
@@ -70,6 +78,13 @@ let package = Package(
         "Images", "SafeTensors",
       ],
       resources: [.copy("Fixtures")],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "TokenizationTests",
+      dependencies: [
+        "Tokenization",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "TorchTests",
