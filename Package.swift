@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch",
+        "SafeTensors", "Images", "Tokenization", "Torch", "Diffusion",
       ])
   ],
   dependencies: [
@@ -65,6 +65,14 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // The networks of Stable Diffusion, their checkpoints, samplers and pipeline.
+    .target(
+      name: "Diffusion",
+      dependencies: [
+        "Torch", "SafeTensors", "Tokenization",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
@@ -90,6 +98,13 @@ let package = Package(
       name: "TorchTests",
       dependencies: [
         "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "DiffusionTests",
+      dependencies: [
+        "Diffusion", "Torch", "SafeTensors", "Tokenization",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

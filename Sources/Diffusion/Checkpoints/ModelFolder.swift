@@ -1,0 +1,169 @@
+import Foundation
+public import OrderedCollections
+import SafeTensors
+public import Torch
+
+/// A folder with one model: `config.json` and weights, as diffusers and transformers save them.
+public struct ModelFolder: Sendable {
+  public let path: String
+  /// Which of several precisions of the weights to read, `fp16` say; nil for the full one, or `fp16` where there is no other.
+  public let variant: String?
+
+  /// - Throws: `CheckpointError` where there is no such folder.
+  public init(path: String, variant: String? = nil) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+      throw CheckpointError(path: path, reason: .noFolder)
+    }
+    self.path = path
+    self.variant = variant
+  }
+
+  /// Reads `config.json`, or a file that has its part in another kind of folder, such as `scheduler_config.json`.
+  ///
+  /// - Throws: `ConfigurationError` with the file's path.
+  public func configuration<Configuration: Decodable>(
+    _ type: Configuration.Type, file: String = "config.json"
+  ) throws -> Configuration {
+    let filePath = "\(path)/\(file)"
+    let data: Data
+    do {
+      data = try Data(contentsOf: URL(fileURLWithPath: filePath))
+    } catch {
+      throw ConfigurationError(.unreadable(describe(error)), file: filePath)
+    }
+    return try namingFile(filePath) {
+      do {
+        let decoder = JSONDecoder()
+        // Python writes -Infinity (lambda_min_clipped of DPMSolverMultistepScheduler), which is JSON5.
+        decoder.allowsJSON5 = true
+        return try decoder.decode(type, from: data)
+      } catch let error as DecodingError {
+        throw ConfigurationError(.malformed(describe(error)))
+      }
+    }
+  }
+
+  /// Opens the weights: one safetensors file or an index of several.
+  ///
+  /// - Parameter stem: what the files' names begin with.
+  /// - Throws: `CheckpointError`, or `SafeTensorsError` for a broken file.
+  public func weights(stem: String) throws -> any TensorCollection {
+    func names(_ variant: String?) -> [String] {
+      let infix = variant.map { ".\($0)" } ?? ""
+      return ["\(stem)\(infix).safetensors", "\(stem).safetensors.index\(infix).json"]
+    }
+    let candidates = variant.map(names) ?? names(nil) + names("fp16")
+    if let found = candidates.first(where: exists) {
+      guard found.hasSuffix(".json") else { return try SafeTensorsCollection(path: "\(path)/\(found)") }
+      return try ShardedTensors(folder: path, index: found)
+    }
+    for pickle in ["\(stem).bin", "pytorch_model.bin"] where exists(pickle) {
+      throw CheckpointError(path: path, reason: .pickle(file: pickle))
+    }
+    throw CheckpointError(path: path, reason: .noWeights(expected: candidates))
+  }
+
+  private func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(path)/\(name)") }
+
+  /// Gives errors of the configuration the path of its file.
+  private func namingFile<Result>(_ filePath: String, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch var error as ConfigurationError {
+      error.file = filePath
+      throw error
+    }
+  }
+}
+
+// MARK: models
+
+extension ModelFolder {
+  /// What diffusers' and transformers' files of weights are called.
+  private static let diffusersStem = "diffusion_pytorch_model"
+  private static let transformersStem = "model"
+
+  /// - Throws: `ConfigurationError`, `CheckpointError`, `SafeTensorsError`, `LoadingError` where weights and configuration do
+  ///   not fit exactly, `TorchError` where memory is short; so do the following.
+  public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
+    let configuration = try configuration(UNet2DConditionModel.Configuration.self)
+    let weights = try weights(stem: Self.diffusersStem)
+    return try load(weights, dtype, device) { try UNet2DConditionModel(configuration, $0) }
+  }
+
+  public func vae(dtype: DType = .float32, device: Device = .cpu) throws -> (AutoencoderKL, WeightStore) {
+    let configuration = try configuration(AutoencoderKL.Configuration.self)
+    let weights = RenamedTensors.ofAutoencoder(try weights(stem: Self.diffusersStem))
+    return try load(weights, dtype, device) { try AutoencoderKL(configuration, $0) }
+  }
+
+  public func textEncoder(dtype: DType = .float32, device: Device = .cpu) throws -> (CLIPTextModel, WeightStore) {
+    let configuration = try configuration(CLIPTextModel.Configuration.self)
+    let weights = RenamedTensors.ofTextModel(try weights(stem: Self.transformersStem))
+    // A buffer of 0, 1, 2 … that older files carry.
+    return try load(weights, dtype, device, ignoring: "text_model.embeddings.position_ids") {
+      try CLIPTextModel(configuration, $0)
+    }
+  }
+
+  private func load<Model>(
+    _ weights: any TensorCollection, _ dtype: DType, _ device: Device, ignoring ignored: String? = nil,
+    _ make: (Weights) throws -> Model
+  ) throws -> (Model, WeightStore) {
+    try withTorchErrors {
+      let store = WeightStore(.collection(weights), dtype: dtype, device: device)
+      let model = try namingFile("\(path)/config.json") { try make(store.root) }
+      try store.finish(ignoring: { $0 == ignored })
+      return (model, store)
+    }
+  }
+
+  /// Writes a model so that diffusers loads it; `parameters` are those of its `WeightStore`.
+  public static func save(
+    _ configuration: UNet2DConditionModel.Configuration, _ parameters: OrderedDictionary<String, Tensor>,
+    to folder: String, overwrite: Bool = false
+  ) throws {
+    try save(configuration, parameters, stem: diffusersStem, to: folder, overwrite)
+  }
+
+  /// Writes a model so that diffusers loads it.
+  public static func save(
+    _ configuration: AutoencoderKL.Configuration, _ parameters: OrderedDictionary<String, Tensor>, to folder: String,
+    overwrite: Bool = false
+  ) throws {
+    try save(configuration, parameters, stem: diffusersStem, to: folder, overwrite)
+  }
+
+  /// Writes a model so that transformers loads it.
+  public static func save(
+    _ configuration: CLIPTextModel.Configuration, _ parameters: OrderedDictionary<String, Tensor>, to folder: String,
+    overwrite: Bool = false
+  ) throws {
+    try save(configuration, parameters, stem: transformersStem, to: folder, overwrite)
+  }
+
+  private static func save(
+    _ configuration: some Encodable, _ parameters: OrderedDictionary<String, Tensor>, stem: String, to folder: String,
+    _ overwrite: Bool
+  ) throws {
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try AtomicFile.write(try encoder.encode(configuration), to: "\(folder)/config.json", overwrite: overwrite)
+    try saveSafeTensors(
+      parameters, metadata: ["format": "pt"], to: "\(folder)/\(stem).safetensors", overwrite: overwrite)
+  }
+}
+
+/// What an error of Foundation says, in one line.
+func describe(_ error: any Error) -> String {
+  func place(_ path: [any CodingKey]) -> String { path.map(\.stringValue).joined(separator: ".") }
+  switch error {
+  case DecodingError.keyNotFound(let key, _): return "\(key.stringValue) is missing"
+  case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+    return "\(place(context.codingPath)): \(context.debugDescription)"
+  case DecodingError.dataCorrupted(let context): return context.debugDescription
+  default: return (error as NSError).localizedDescription
+  }
+}

@@ -1,0 +1,87 @@
+public import Torch
+
+/// How noisy a sample is: signal · clean + spread · noise with signal² + spread² = 1, the scale that networks are trained on.
+public struct NoiseLevel: Sendable, Equatable {
+  /// What the network is told; between training timesteps where a sampler asks for it.
+  public var timestep: Double
+  /// Noise in relation to the picture, k-diffusion's σ: 0 for a clean picture, ∞ for noise alone.
+  public var sigma: Double
+
+  public init(timestep: Double, sigma: Double) {
+    self.timestep = timestep
+    self.sigma = sigma
+  }
+
+  /// A picture without noise.
+  public static let clean = NoiseLevel(timestep: 0, sigma: 0)
+
+  /// √ᾱ = 1 / √(1 + σ²).
+  public var signal: Double { 1 / (1 + sigma * sigma).squareRoot() }
+  /// √(1 − ᾱ) = σ / √(1 + σ²).
+  public var spread: Double { 1 / (1 + 1 / (sigma * sigma)).squareRoot() }
+
+  /// What is left of `sample` when `clean` is taken away.
+  public func noise(in sample: Tensor, clean: Tensor) -> Tensor { (sample - signal * clean) / spread }
+}
+
+/// The one thing that samplers know of a model: its guess D(x, σ) of the clean picture in a noisy one (arXiv 2206.00364).
+///
+/// k-diffusion's x is clean + σ · noise; here it is scaled to unit variance, as networks see it, so that σ may be infinite
+/// (schedules with zero terminal SNR).
+public protocol Denoiser {
+  /// - Parameter sample: signal · clean + spread · noise, [N, ...].
+  /// - Returns: the mean of all clean pictures that this sample may come from, [N, ...].
+  func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor
+}
+
+/// What a network says about a noisy sample [N, ...] → [N, ...].
+public typealias Prediction = (_ sample: Tensor, _ level: NoiseLevel) throws -> Tensor
+
+/// A network that predicts the noise.
+public struct EpsilonDenoiser: Denoiser {
+  private let noise: Prediction
+
+  public init(_ noise: @escaping Prediction) { self.noise = noise }
+
+  public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
+    (sample - level.spread * (try noise(sample, level))) / level.signal
+  }
+}
+
+/// A network that predicts v = signal · noise − spread · clean.
+public struct VDenoiser: Denoiser {
+  private let velocity: Prediction
+
+  public init(_ velocity: @escaping Prediction) { self.velocity = velocity }
+
+  public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
+    level.signal * sample - level.spread * (try velocity(sample, level))
+  }
+}
+
+/// Classifier-free guidance (arXiv 2207.12598): unconditional + scale · (conditional − unconditional).
+public struct Guidance: Denoiser {
+  private let denoiser: any Denoiser
+  public let scale: Double
+
+  /// - Parameter denoiser: of twice the samples, the first half without, the second with the prompt.
+  public init(_ denoiser: any Denoiser, scale: Double) {
+    self.denoiser = denoiser
+    self.scale = scale
+  }
+
+  public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
+    let halves = try denoiser(Tensor.concatenated([sample, sample]), at: level).chunked(2, along: 0)
+    return halves[0].lerp(halves[1], scale)
+  }
+}
+
+extension NoiseSchedule.PredictionType {
+  /// The denoiser of a network that predicts this.
+  public func denoiser(_ prediction: @escaping Prediction) -> any Denoiser {
+    switch self {
+    case .epsilon: EpsilonDenoiser(prediction)
+    case .velocity: VDenoiser(prediction)
+    }
+  }
+}

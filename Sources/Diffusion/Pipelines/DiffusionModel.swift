@@ -1,0 +1,191 @@
+import Foundation
+public import OrderedCollections
+public import Tokenization
+public import Torch
+
+/// A text-to-image model with all its parts.
+public final class DiffusionModel {
+  public struct TextEncoder {
+    public let model: CLIPTextModel
+    public let tokenizer: CLIPTokenizer
+
+    public init(model: CLIPTextModel, tokenizer: CLIPTokenizer) {
+      self.model = model
+      self.tokenizer = tokenizer
+    }
+  }
+
+  public let family: ModelFamily
+  public let unet: UNet2DConditionModel
+  public let vae: AutoencoderKL
+  public let textEncoders: [TextEncoder]
+  public let schedule: NoiseSchedule
+  /// Whether no negative prompt means zeros instead of the states of an empty text.
+  public let forceZerosForEmptyPrompt: Bool
+  /// Weights and projections of each part: `unet`, `vae`, and text encoders under the names of their folders.
+  public let stores: OrderedDictionary<String, WeightStore>
+
+  public init(
+    family: ModelFamily, unet: UNet2DConditionModel, vae: AutoencoderKL, textEncoders: [TextEncoder],
+    schedule: NoiseSchedule, forceZerosForEmptyPrompt: Bool, stores: OrderedDictionary<String, WeightStore>
+  ) {
+    self.family = family
+    self.unet = unet
+    self.vae = vae
+    self.textEncoders = textEncoders
+    self.schedule = schedule
+    self.forceZerosForEmptyPrompt = forceZerosForEmptyPrompt
+    self.stores = stores
+  }
+
+  /// Loads a folder in diffusers' layout.
+  ///
+  /// - Parameters:
+  ///   - dtype: of all parts; an autoencoder with `force_upcast` stays in float32 when this is a 16-bit type.
+  ///   - variant: precision of the files, such as `fp16`.
+  /// - Throws: `CheckpointError`, `ConfigurationError`, `TokenizerError`, `LoadingError` or `SafeTensorsError`, each with the
+  ///   file and what was expected of it.
+  public convenience init(
+    folder: String, dtype: DType = .float32, device: Device = .cpu, variant: String? = nil
+  ) throws {
+    let checkpoint = try CheckpointFolder(path: folder, variant: variant)
+    let root = try ModelFolder(path: folder)
+    let hasIndex = FileManager.default.fileExists(atPath: "\(folder)/\(Self.indexFile)")
+    let index = hasIndex ? try root.configuration(ModelIndex.self, file: Self.indexFile) : nil
+    let unetConfiguration = try checkpoint.part("unet").configuration(UNet2DConditionModel.Configuration.self)
+    let vaeConfiguration = try checkpoint.part("vae").configuration(AutoencoderKL.Configuration.self)
+    let family = try Self.naming("\(folder)/\(Self.indexFile)") { try ModelFamily.detect(index, unetConfiguration) }
+    let scheduler = try checkpoint.part("scheduler")
+      .configuration(NoiseSchedule.Configuration.self, file: "scheduler_config.json")
+
+    var stores: OrderedDictionary<String, WeightStore> = [:]
+    let textEncoders = try family.textEncoders.map { parts in
+      let (model, store) = try checkpoint.part(parts.encoder).textEncoder(dtype: dtype, device: device)
+      stores[parts.encoder] = store
+      let tokenizerFolder = try checkpoint.part(parts.tokenizer).path
+      let tokenizer = try CLIPTokenizer(folder: URL(filePath: tokenizerFolder))
+      try Self.naming("\(folder)/\(parts.encoder)/config.json") { try Self.check(model, tokenizer, tokenizerFolder) }
+      return TextEncoder(model: model, tokenizer: tokenizer)
+    }
+    try Self.naming("\(folder)/unet/config.json") {
+      try Self.check(unetConfiguration, family, vaeConfiguration, textEncoders.map(\.model.configuration))
+    }
+    let (unet, unetStore) = try checkpoint.unet(dtype: dtype, device: device)
+    stores["unet"] = unetStore
+    let upcast = vaeConfiguration.forceUpcast && dtype.byteCount == 2
+    let (vae, vaeStore) = try checkpoint.vae(dtype: upcast ? .float32 : dtype, device: device)
+    stores["vae"] = vaeStore
+    self.init(
+      family: family, unet: unet, vae: vae, textEncoders: textEncoders, schedule: NoiseSchedule(scheduler),
+      forceZerosForEmptyPrompt: family.additionEmbedType != nil && index?.forceZerosForEmptyPrompt ?? true,
+      stores: stores)
+  }
+
+  private static let indexFile = "model_index.json"
+
+  /// The type in which U-Net and text encoders compute.
+  public var dtype: DType { stores["unet"]?.dtype ?? .float32 }
+  public var device: Device { stores["unet"]?.device ?? .cpu }
+}
+
+// MARK: what parts can be together
+
+extension DiffusionModel {
+  private static func naming<Result>(_ file: String, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch var error as ConfigurationError {
+      error.file = file
+      throw error
+    }
+  }
+
+  private static func check(_ model: CLIPTextModel, _ tokenizer: CLIPTokenizer, _ folder: String) throws {
+    let (length, positions) = (tokenizer.configuration.modelMaxLength, model.configuration.maxPositionEmbeddings)
+    try ConfigurationError.require(
+      positions >= length, "max_position_embeddings", "\(positions)", "at least \(length), model_max_length of \(folder)")
+    let words = model.configuration.vocabSize
+    try ConfigurationError.require(
+      words >= tokenizer.count, "vocab_size", "\(words)", "at least \(tokenizer.count), the ids of \(folder)")
+  }
+
+  private static func check(
+    _ unet: UNet2DConditionModel.Configuration, _ family: ModelFamily, _ vae: AutoencoderKL.Configuration,
+    _ textEncoders: [CLIPTextModel.Configuration]
+  ) throws {
+    func name(_ type: UNet2DConditionModel.AdditionEmbedType?) -> String { type.map { "\"\($0.rawValue)\"" } ?? "null" }
+    try ConfigurationError.require(
+      unet.additionEmbedType == family.additionEmbedType, "addition_embed_type", name(unet.additionEmbedType),
+      "\(name(family.additionEmbedType)), as in all models of the family \(family.name)")
+    for (key, channels) in [("in_channels", unet.inChannels), ("out_channels", unet.outChannels)] {
+      try ConfigurationError.require(
+        channels == vae.latentChannels, key, "\(channels)", "\(vae.latentChannels), latent_channels of vae/config.json")
+    }
+    let width = textEncoders.map(\.hiddenSize).reduce(0, +)
+    let levels = unet.blockOutChannels.count
+    try ConfigurationError.require(
+      unet.crossAttentionDim.expanded(to: levels, key: "cross_attention_dim").allSatisfy { $0 == width },
+      "cross_attention_dim", "\(unet.crossAttentionDim)",
+      "\(width), hidden_size of \(family.textEncoders.map(\.encoder).joined(separator: " and "))")
+  }
+}
+
+// MARK: text
+
+extension DiffusionModel {
+  /// What the U-Net is told about pictures with these prompts.
+  ///
+  /// - Parameter sizes: for SDXL; ignored by families that are told no sizes.
+  public func conditioning(_ prompts: [String], sizes: SizeConditioning) -> Conditioning {
+    let outputs = textEncoders.map { encoder in
+      let ids = Tensor.stacked(prompts.map { Tensor(encoder.tokenizer.encode($0)) })
+      return encoder.model(ids.to(device: device))
+    }
+    let (states, textEmbeds) = family.combine(outputs)
+    return Conditioning(
+      states: states, added: textEmbeds.map { ($0, timeIds(sizes, count: prompts.count)) })
+  }
+
+  /// The same for pictures without a prompt, to be guided away from.
+  ///
+  /// - Parameter negativePrompt: what they show instead; nil for nothing, which is an empty text, or zeros where the model
+  ///   was trained so.
+  public func unconditional(_ negativePrompt: String?, count: Int, sizes: SizeConditioning) -> Conditioning {
+    let conditioning = conditioning([negativePrompt ?? ""], sizes: sizes).repeatedEach(count)
+    guard negativePrompt == nil, forceZerosForEmptyPrompt else { return conditioning }
+    return Conditioning(
+      states: .zeros(like: conditioning.states),
+      added: conditioning.added.map { (.zeros(like: $0.textEmbeds), $0.timeIds) })
+  }
+
+  /// [count, 6], rounded to the model's type as diffusers does.
+  private func timeIds(_ sizes: SizeConditioning, count: Int) -> Tensor {
+    Tensor(sizes.timeIds).to(dtype: dtype, device: device).unsqueezed(0).tiled([count, 1])
+  }
+}
+
+// MARK: pictures
+
+extension DiffusionModel {
+  /// The U-Net as a denoiser for N samples. Samples are float32; the network computes in its own type.
+  public func denoiser(_ conditioning: Conditioning) -> any Denoiser {
+    schedule.configuration.predictionType.denoiser { [unet, dtype] sample, level in
+      let timestep = Tensor([Float(level.timestep)]).to(device: sample.device).expanded([sample.dim(0)])
+      return unet(
+        sample: sample.to(dtype: dtype), timestep: timestep, encoderHiddenStates: conditioning.states,
+        addedConditions: conditioning.added
+      ).to(dtype: .float32)
+    }
+  }
+
+  /// Latents [N, C, h, w] of unit variance → pictures [N, 3, H, W] in [0, 1], float32. One at a time: memory for a batch in full
+  /// resolution would be the largest of all.
+  public func decode(_ latents: Tensor) -> Tensor {
+    let dtype = stores["vae"]?.dtype ?? .float32
+    let pictures = (0..<latents.dim(0)).map { index in
+      let decoded = vae.decode(vae.denormalized(latents[index..<index + 1].to(dtype: dtype)))
+      return (decoded.to(dtype: .float32) / 2 + 0.5).clamped(min: 0, max: 1)
+    }
+    return Tensor.concatenated(pictures)
+  }
+}
