@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch", "Diffusion",
+        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Diffusion",
       ])
   ],
   dependencies: [
@@ -65,6 +65,14 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // Adapters: factors, file dialects, branches of a frozen layer. Algebra on named matrices.
+    .target(
+      name: "LoRA",
+      dependencies: [
+        "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     // The networks of Stable Diffusion, their checkpoints, samplers and pipeline.
     .target(
       name: "Diffusion",
@@ -98,6 +106,13 @@ let package = Package(
       name: "TorchTests",
       dependencies: [
         "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "LoRATests",
+      dependencies: [
+        "LoRA", "Torch", "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

@@ -1,0 +1,96 @@
+public import OrderedCollections
+public import Torch
+
+/// The two thin matrices that a LoRA adds to one weight: ΔW = (alpha / rank) · up · down (arXiv 2106.09685).
+///
+/// For a linear layer with weight [out, in]: down [r, in], up [out, r]. For a convolution with weight [out, in, k, k]:
+/// down [r, in, k, k], up [out, r, 1, 1].
+public struct LowRankFactors {
+  public let down: Tensor
+  public let up: Tensor
+  public let alpha: Double
+
+  public init(down: Tensor, up: Tensor, alpha: Double) {
+    precondition(
+      (down.rank == 2 || down.rank == 4) && up.rank == down.rank && up.dim(1) == down.dim(0) && down.dim(0) > 0,
+      "up \(up.shape) does not follow down \(down.shape)")
+    (self.down, self.up, self.alpha) = (down, up, alpha)
+  }
+
+  public var rank: Int { down.dim(0) }
+
+  public var scale: Double { alpha / Double(rank) }
+
+  /// The shape of ΔW.
+  public var weightShape: [Int] { [up.dim(0)] + down.shape.dropFirst() }
+
+  /// How many inputs, or input channels, the layer has: the columns that ZipLoRA weighs.
+  public var inputs: Int { down.dim(1) }
+
+  /// Every number is finite.
+  public var isFinite: Bool { down.isFinite().allHold() && up.isFinite().allHold() && alpha.isFinite }
+
+  /// ΔW itself, as large as the weight; for tests and for looking at one layer.
+  public func delta(dtype: DType = .float32) -> Tensor {
+    (upMatrix.to(dtype: dtype).matmul(downMatrix.to(dtype: dtype)) * scale).reshaped(weightShape)
+  }
+
+  /// ‖ΔW‖, the Frobenius norm, from r×r matrices: ‖BA‖² = Σ (BᵀB) ∘ (AAᵀ).
+  public var norm: Double {
+    let a = downMatrix.to(dtype: .float64)
+    let b = upMatrix.to(dtype: .float64)
+    let squared = (b.transposed().matmul(b) * a.matmul(a.transposed())).sum().item()
+    return Swift.max(squared, 0).squareRoot() * Swift.abs(scale)
+  }
+
+  /// The same factors with ΔW times `weight`.
+  public func scaled(by weight: Double) -> LowRankFactors { LowRankFactors(down: down, up: up, alpha: alpha * weight) }
+
+  /// The same ΔW, stated with another alpha.
+  func restated(alpha: Double) -> LowRankFactors {
+    alpha == self.alpha ? self : LowRankFactors(down: down, up: up * (self.alpha / alpha), alpha: alpha)
+  }
+
+  public func to(dtype: DType, device: Device) -> LowRankFactors {
+    LowRankFactors(down: down.to(dtype: dtype, device: device), up: up.to(dtype: dtype, device: device), alpha: alpha)
+  }
+
+  /// down as a matrix [r, in] or [r, in·k·k].
+  public var downMatrix: Tensor { down.rank == 2 ? down : down.flattened(from: 1) }
+
+  /// up as a matrix [out, r].
+  public var upMatrix: Tensor { up.rank == 2 ? up : up.flattened(from: 1) }
+}
+
+/// A LoRA: low-rank changes to some of the layers of a base model.
+public struct Adapter {
+  /// By full module path in the base model's order: component, then the path as diffusers and transformers name it, such
+  /// as `unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q`.
+  public var factors: OrderedDictionary<String, LowRankFactors>
+  /// What the file said about itself, and what a written file will say.
+  public var metadata: OrderedDictionary<String, String>
+
+  public init(
+    factors: OrderedDictionary<String, LowRankFactors>, metadata: OrderedDictionary<String, String> = [:]
+  ) {
+    self.factors = factors
+    self.metadata = metadata
+  }
+
+  /// ΔW of one layer; nil for a layer that the adapter leaves alone.
+  public func delta(_ path: String, dtype: DType = .float32) -> Tensor? { factors[path]?.delta(dtype: dtype) }
+
+  /// ‖ΔW‖ over all layers together.
+  public var norm: Double { factors.values.reduce(0) { $0 + $1.norm * $1.norm }.squareRoot() }
+
+  /// The adapter with every ΔW times `weight`.
+  public func scaled(by weight: Double) -> Adapter {
+    weight == 1 ? self : Adapter(factors: factors.mapValues { $0.scaled(by: weight) }, metadata: metadata)
+  }
+
+  /// Only the layers of these components.
+  public func restricted(to components: [Component]) -> Adapter {
+    Adapter(
+      factors: factors.filter { path, _ in Component(of: path).map(components.contains) ?? false }, metadata: metadata)
+  }
+}

@@ -1,0 +1,98 @@
+public import Torch
+
+/// Why a file is no adapter, or not one for this base model; with everything that is wrong, not only the first thing.
+public struct AdapterFileError: Error, CustomStringConvertible {
+  public let path: String
+  public let problem: Problem
+
+  public enum Problem: Sendable {
+    /// No tensors, or an adapter without layers.
+    case empty
+    case unrecognized(count: Int, examples: [String])
+    case mixed([Evidence], count: Int)
+    case defects([Defect], dialect: String)
+    /// No layer fits, or some have other shapes than the model's.
+    case otherBase([Defect], of: Int, file: BaseFamily?, base: BaseFamily?)
+    case notWritable(String, dtype: DType, wasFinite: Bool)
+  }
+
+  /// How many keys of a file have the form of a dialect.
+  public struct Evidence: Sendable, CustomStringConvertible {
+    public let dialect: String
+    public let count: Int
+    public let example: String?
+
+    init(_ dialect: String, _ keys: [String]) {
+      self.dialect = dialect
+      count = keys.count
+      example = keys.min()
+    }
+
+    public var description: String { "\(dialect): \(count) keys\(example.map { " such as \($0)" } ?? "")" }
+  }
+
+  public enum Defect: Equatable, Sendable, CustomStringConvertible {
+    case unknownKey(String)
+    case missing([String], for: String)
+    case halves(String, down: [Int], up: [Int])
+    case alphaNotOneNumber(String, shape: [Int])
+    case twoAlphas(String, tensor: Double, metadata: Double)
+    case notFloatingPoint(String, DType)
+    case notFinite(String)
+    case noSuchLayer(String)
+    case twice(String, [String])
+    case misfit(String, file: [Int], model: [Int])
+
+    public var description: String {
+      switch self {
+      case .unknownKey(let key): "unknown key \(key)"
+      case .missing(let keys, let stem): "\(stem) lacks \(keys.joined(separator: " and "))"
+      case .halves(let stem, let down, let up):
+        "\(stem) has down \(down) and up \(up), expected [rank, in] and [out, rank] with one rank of at least 1"
+      case .alphaNotOneNumber(let key, let shape): "\(key) has the shape \(shape), expected a single number"
+      case .twoAlphas(let stem, let tensor, let metadata):
+        "\(stem) has alpha \(tensor) as a tensor and \(metadata) in the metadata"
+      case .notFloatingPoint(let key, let dtype): "\(key) holds \(dtype), expected floating-point numbers"
+      case .notFinite(let key): "\(key) holds infinite numbers or NaN"
+      case .noSuchLayer(let stem): "no layer of the base model is called \(stem)"
+      case .twice(let path, let stems): "\(path) is changed twice, as \(stems.joined(separator: " and "))"
+      case .misfit(let path, let file, let model): "\(path): the file is for a weight \(file), the model's is \(model)"
+      }
+    }
+  }
+
+  init(_ path: String, _ problem: Problem) {
+    self.path = path
+    self.problem = problem
+  }
+
+  public var description: String { "\(path): \(message)" }
+
+  private var message: String {
+    switch problem {
+    case .empty: "there is no LoRA layer in it"
+    case .unrecognized(let count, let examples):
+      "not a LoRA file of a known dialect: none of its \(count) keys is, such as\(list(examples))\nKnown are\(knownDialects)"
+    case .mixed(let evidence, let count):
+      "the \(count) keys are of more than one dialect, so their meaning is not certain:"
+        + list(evidence.map(\.description))
+    case .defects(let defects, let dialect):
+      "not a sound LoRA file of the dialect \(dialect):" + list(defects.map(\.description))
+    case .otherBase(let defects, let count, let file, let base):
+      "not made for this base model (\(defects.count) of \(count) layers do not fit):" + list(defects.map(\.description))
+        + "\nThe LoRA looks like \(file?.description ?? "nothing known"), the base model is "
+        + "\(base?.description ?? "nothing known")."
+    case .notWritable(let module, let dtype, let wasFinite):
+      wasFinite
+        ? "\(module) has numbers too large for \(dtype); write bfloat16 or float32 instead"
+        : "\(module) holds infinite numbers or NaN; it cannot be written"
+    }
+  }
+
+  private var knownDialects: String { list(Dialects.all.map { "\($0.name) (\($0.summary))" }) }
+
+  private func list(_ lines: [String]) -> String {
+    let shown = lines.prefix(10).map { "\n  \($0)" }.joined()
+    return lines.count > 10 ? shown + "\n  … and \(lines.count - 10) more" : shown
+  }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import LoRA
+import OrderedCollections
+import Testing
+import Torch
+
+@Suite struct InspectionTests {
+  let base = ModuleNames.stableDiffusionXL
+
+  @Test("‖ΔW‖ from the factors is that of the matrix", arguments: [[4, 5], [4, 5, 3, 3]])
+  func norms(shape: [Int]) {
+    let base = ModuleNames(["layer": shape])
+    let factors = randomAdapter(["layer"], of: base, ranks: [3], alphas: [-2]).factors["layer"]!
+    let dense = factors.delta(dtype: .float64).norm().item()
+    #expect(abs(factors.norm - dense) < 1e-12 * dense)
+  }
+
+  @Test func deltaIsTheSumOfOuterProducts() {
+    // ΔW = 3/2 · (1·[1 2] + …) worked by hand.
+    let factors = LowRankFactors(
+      down: Tensor([1, 2, 0, 1] as [Float], shape: [2, 2]), up: Tensor([1, 2, 3, 0] as [Float], shape: [2, 2]), alpha: 3)
+    #expect(factors.delta().floats() == [1.5, 6, 4.5, 9])
+    #expect(factors.scale == 1.5 && factors.weightShape == [2, 2])
+  }
+
+  @Test("with and without the base model, in both dialects", arguments: Dialects.all.map(\.name), [true, false])
+  func report(dialect: String, knowsBase: Bool) throws {
+    let folder = try TemporaryFolder()
+    let paths = try Targets("attention+text-encoders").paths(in: base)
+    var adapter = randomAdapter(paths, of: base, ranks: [2, 4], alphas: [1])
+    adapter.factors["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"] = LowRankFactors(
+      down: .ones([1, 4]), up: .zeros([4, 1]), alpha: 1)
+    let path = folder.file("a.safetensors")
+    try AdapterFile.write(adapter, to: path, as: try #require(Dialects.named(dialect)), for: base)
+    let report = Inspection(try AdapterFile(path: path), base: knowsBase ? base : nil)
+    #expect(report.dialect == dialect && report.layers == 824 && report.dtype == "float32")
+    #expect(report.ranks.map(\.value) == [1, 2, 4] && report.ranks.map(\.layers).reduce(0, +) == 824)
+    #expect(report.alphas.map(\.value) == [1] && report.alphas[0].layers == 824)
+    #expect(report.scope.map { "\($0.kind.rawValue) \($0.layers)" } == ["attention 560", "text-encoders 264"])
+    #expect(report.baseFamily == "Stable Diffusion XL (cross-attention width 2048)")
+    #expect(report.problems.count == 1 && report.problems[0].hasPrefix("1 layers change nothing (ΔW = 0), such as "))
+    #expect(abs(report.norm - adapter.norm) < 1e-9 * adapter.norm)
+    // 11 places with attention in the UNet, 12 + 32 text layers.
+    #expect(report.blocks.count == 55, "\(report.blocks.map(\.name))")
+    #expect(abs(report.blocks.reduce(0) { $0 + $1.norm * $1.norm }.squareRoot() - report.norm) < 1e-9 * report.norm)
+    let middle = dialect == "kohya" && !knowsBase ? "lora_unet_middle_block_1" : "unet.mid_block.attentions.0"
+    #expect(report.blocks.contains { $0.name == middle && $0.layers == 80 })
+    #expect(try JSONDecoder().decode(Inspection.self, from: JSONEncoder().encode(report)) == report)
+  }
+
+  @Test("a file for another base is described and the misfit told")
+  func otherBase() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.file("a.safetensors")
+    let other = ModuleNames.stableDiffusion1
+    try AdapterFile.write(
+      randomAdapter(try Targets.attention.paths(in: other), of: other), to: path, as: Dialects.kohya, for: other)
+    let report = Inspection(try AdapterFile(path: path), base: base)
+    #expect(report.layers == 128)
+    #expect(report.problems.count == 1 && report.problems[0].contains("not made for this base model"))
+  }
+
+  @Test func restriction() throws {
+    let adapter = randomAdapter(Array(base.paths.filter { $0.contains("layers.0.") || $0.contains("conv_") }), of: base)
+    #expect(adapter.restricted(to: [.textEncoder2]).factors.count == 6)
+    #expect(adapter.restricted(to: [.textEncoder]).factors.keys.allSatisfy { $0.hasPrefix("text_encoder.") })
+    #expect(adapter.restricted(to: Component.allCases).factors.count == adapter.factors.count)
+  }
+}
