@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Diffusion",
+        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion",
       ])
   ],
   dependencies: [
@@ -73,6 +73,14 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // ZipLoRA and the other ways of making one adapter of several. Knows a diffusion model only as a FidelityProbe.
+    .target(
+      name: "Merging",
+      dependencies: [
+        "LoRA", "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     // The networks of Stable Diffusion, their checkpoints, samplers and pipeline.
     .target(
       name: "Diffusion",
@@ -113,6 +121,13 @@ let package = Package(
       name: "LoRATests",
       dependencies: [
         "LoRA", "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MergingTests",
+      dependencies: [
+        "Merging", "LoRA", "Torch", "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

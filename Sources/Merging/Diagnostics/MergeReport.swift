@@ -1,0 +1,120 @@
+public import LoRA
+internal import OrderedCollections
+internal import Torch
+
+/// What a merge did, layer by layer, for people and, as JSON, for programs.
+public struct MergeReport: Codable, Sendable, Equatable {
+  public struct Input: Codable, Sendable, Equatable {
+    public let name: String
+    public let weight: Double
+    public let layers: Int
+    public let norm: Double
+
+    init(_ input: MergeInput) {
+      (name, weight) = (input.name, input.weight)
+      (layers, norm) = (input.adapter.factors.count, input.adapter.norm)
+    }
+  }
+
+  /// The coefficients of one LoRA at one layer.
+  public struct Statistics: Codable, Sendable, Equatable {
+    public let mean: Double
+    public let min: Double
+    public let max: Double
+    /// How many coefficients lie below the first of `histogramEdges`, between two of them, and above the last.
+    public let histogram: [Int]
+  }
+
+  /// A zipped layer.
+  public struct Layer: Codable, Sendable, Equatable {
+    public let path: String
+    public let kind: ModuleKind
+    /// Of each LoRA; the result has their sum.
+    public let ranks: [Int]
+    /// The columns of the LoRAs as they came.
+    public let before: ColumnSimilarity
+    /// The overlap of what the coefficients leave of them.
+    public let overlapAfter: Double
+    /// cos(m_c, m_s), the mean over pairs.
+    public let coefficientCosine: Double
+    public let coefficients: [Statistics]
+  }
+
+  /// A layer that only one LoRA changes.
+  public struct Alone: Codable, Sendable, Equatable {
+    public let path: String
+    public let input: String
+  }
+
+  public let method: String
+  public let inputs: [Input]
+  public let layers: [Layer]
+  /// Layers that were added up as they are.
+  public let summed: [String]
+  /// Layers that were taken over.
+  public let alone: [Alone]
+  public let histogramEdges: [Double]
+  public let options: ZipOptions?
+  public let records: [ZipRecord]
+  public let stop: ZipStop?
+  public let warnings: [String]
+
+  init(
+    method: String, inputs: [MergeInput], plan: MergePlan, coefficients: MergerCoefficients, options: ZipOptions? = nil,
+    records: [ZipRecord] = [], stop: ZipStop? = nil
+  ) {
+    self.method = method
+    self.inputs = inputs.map(Input.init)
+    layers = withoutGrad {
+      plan.zipped.map { path in
+        Layer(path, inputs.map { $0.factors(path) }, coefficients.vectors[path]!)
+      }
+    }
+    summed = plan.summed
+    alone = plan.alone.map { Alone(path: $0.path, input: inputs[$0.index].name) }
+    histogramEdges = Statistics.edges
+    self.options = options
+    self.records = records
+    self.stop = stop
+    let during = records.indices.flatMap { options?.warnings(after: Array(records[...$0])) ?? [] }
+    warnings = (options?.warnings ?? []) + during
+  }
+}
+
+extension MergeReport.Layer {
+  init(_ path: String, _ factors: [LowRankFactors], _ coefficients: [Tensor]) {
+    self.path = path
+    kind = ModuleKind(of: path)
+    ranks = factors.map(\.rank)
+    let columns = ColumnProducts(factors)
+    before = ColumnSimilarity(columns)
+    overlapAfter = ColumnSimilarity(columns, coefficients: coefficients).overlap
+    let cosines = pairs(of: coefficients).map { ZipObjective.cosine($0, $1).item() }
+    coefficientCosine = cosines.reduce(0, +) / Double(cosines.count)
+    self.coefficients = coefficients.map { MergeReport.Statistics($0.doubles()) }
+  }
+}
+
+extension MergeReport.Statistics {
+  static let edges = [0, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.4]
+
+  init(_ numbers: [Double]) {
+    mean = numbers.reduce(0, +) / Double(numbers.count)
+    min = numbers.min() ?? 0
+    max = numbers.max() ?? 0
+    var histogram = Array(repeating: 0, count: Self.edges.count + 1)
+    for number in numbers { histogram[Self.edges.firstIndex { number < $0 } ?? Self.edges.count] += 1 }
+    self.histogram = histogram
+  }
+}
+
+extension ZipLoRA {
+  /// What the run has done so far.
+  ///
+  /// - Parameter stop: why it ended, if it has.
+  public func report(stop: ZipStop? = nil) -> MergeReport {
+    MergeReport(
+      method: "ziplora", inputs: inputs, plan: plan, coefficients: coefficients, options: options, records: records,
+      stop: stop)
+  }
+}

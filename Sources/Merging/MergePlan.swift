@@ -1,0 +1,68 @@
+public import LoRA
+internal import OrderedCollections
+internal import Torch
+
+/// What happens to each layer that any of the adapters changes. Every layer is in exactly one of the three lists.
+public struct MergePlan: Sendable {
+  /// Shared and in scope: gets coefficients.
+  public let zipped: [String]
+  /// Shared but not in scope: added up as they are.
+  public let summed: [String]
+  /// Changed by one adapter only: taken over. The number is the adapter's.
+  public let alone: [(path: String, index: Int)]
+
+  /// - Parameter scope: which of the shared layers to zip; all there are, even none, when nil.
+  /// - Throws: `MergeError` for fewer than two adapters, no layer in the scope, or a layer of several shapes.
+  public init(_ inputs: [MergeInput], scope: Targets?) throws(MergeError) {
+    guard inputs.count >= 2 else { throw .tooFew(inputs.count) }
+    var zipped: [String] = []
+    var summed: [String] = []
+    var alone: [(String, Int)] = []
+    let paths = inputs.reduce(into: OrderedSet<String>()) { $0.formUnion($1.adapter.factors.keys) }
+    for path in paths {
+      let owners = inputs.indices.filter { inputs[$0].adapter.factors[path] != nil }
+      let shapes = owners.map { inputs[$0].adapter.factors[path]!.weightShape }
+      guard OrderedSet(shapes).count == 1 else { throw .shapes(path, owners.map { inputs[$0].name }, shapes) }
+      if owners.count == 1 {
+        alone.append((path, owners[0]))
+      } else if owners.count == inputs.count, scope?.contains(path) ?? true {
+        zipped.append(path)
+      } else {
+        summed.append(path)
+      }
+    }
+    if zipped.isEmpty, let scope {
+      let examples = summed.isEmpty ? inputs.compactMap { $0.adapter.factors.keys.first } : Array(summed.prefix(2))
+      throw .nothingShared(scope: scope.description, shared: summed.count, examples: examples)
+    }
+    (self.zipped, self.summed, self.alone) = (zipped, summed, alone)
+  }
+
+  /// The merger coefficients of direct merge, beside the layers they are for.
+  func ones(for inputs: [MergeInput], on projections: Projections? = nil) -> MergerCoefficients {
+    var vectors: OrderedDictionary<String, [Tensor]> = [:]
+    for path in zipped {
+      let weight = projections?[path]?.weight
+      let dtype: DType = weight?.dtype == .float64 ? .float64 : .float32
+      vectors[path] = inputs.map {
+        Tensor.ones([$0.adapter.factors[path]!.inputs], dtype: dtype, device: weight?.device ?? .cpu)
+      }
+    }
+    return MergerCoefficients(vectors)
+  }
+
+  /// The branches of the merged model.
+  func attachment(
+    of inputs: [MergeInput], _ coefficients: MergerCoefficients, to projections: Projections
+  ) throws -> Attachment {
+    let zippedPlaces: [Attachment.Place] = try zipped.map { path in
+      guard let projection = projections[path] else { throw AttachmentError.noSuchLayer(path) }
+      return (projection, ZipBranch(inputs.map { $0.factors(path) }, coefficients.vectors[path]!, for: projection))
+    }
+    let others = try inputs.map { input in
+      let rest = input.weighted.factors.filter { coefficients.vectors[$0.key] == nil }
+      return try Attachment(Adapter(factors: rest), to: projections).places
+    }
+    return Attachment(zippedPlaces + others.flatMap { $0 })
+  }
+}

@@ -1,0 +1,21 @@
+/// ΔW = Σ_k w_k ΔW_k: what loading several LoRAs at once does, as one exact low-rank file.
+///
+/// Factors are put beside each other, not added: (B_1 + B_2)(A_1 + A_2) would have cross terms (PEFT's and sd-scripts'
+/// linear merges have them).
+public struct DirectMerge: MergeMethod {
+  public let name = "direct"
+  public let summary = "adds the LoRAs up as they are, exactly"
+  public let reference = "https://arxiv.org/abs/2106.09685"
+  public let needsProbe = false
+
+  public init() {}
+
+  public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
+    // Coefficients of one everywhere, so that the report shows how much the layers interfere.
+    let plan = try MergePlan(inputs, scope: nil)
+    let ones = plan.ones(for: inputs)
+    return MergeResult(
+      adapter: ones.zipped(inputs),
+      report: MergeReport(method: name, inputs: inputs, plan: plan, coefficients: ones))
+  }
+}

@@ -1,0 +1,19 @@
+public import LoRA
+public import Torch
+
+/// What ZipLoRA needs from a diffusion model: its layers, noisy pictures with their prompts, and its prediction for them.
+///
+/// A call of `prediction` uses whatever branches are on the layers at that moment; ZipLoRA puts them there.
+public protocol FidelityProbe {
+  /// One batch: noisy latents, timesteps and the prompt's conditioning, say.
+  associatedtype Input
+
+  /// The layers of the model by full path.
+  var projections: Projections { get }
+
+  /// A fresh input of LoRA `index`'s own pictures and prompt at random timesteps, all randomness from `generator`.
+  func draw(_ index: Int, generator: Generator) throws -> Input
+
+  /// What the model predicts [N, ...], with gradients if they are recorded.
+  func prediction(of input: Input) throws -> Tensor
+}

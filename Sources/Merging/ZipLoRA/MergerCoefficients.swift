@@ -1,0 +1,116 @@
+internal import Foundation
+public import LoRA
+public import OrderedCollections
+internal import SafeTensors
+public import Torch
+
+/// One vector for each LoRA and layer: m_c and m_s of the paper.
+///
+/// With the LoRAs they belong to, they say everything about a zipped result, so strengths can be set again later and the
+/// result be looked into.
+public struct MergerCoefficients {
+  /// By full module path: a vector [in] for each LoRA, in the LoRAs' order.
+  public var vectors: OrderedDictionary<String, [Tensor]>
+
+  public init(_ vectors: OrderedDictionary<String, [Tensor]>) { self.vectors = vectors }
+
+  /// All vectors, layer by layer.
+  public var tensors: [Tensor] { vectors.values.flatMap { $0 } }
+
+  /// Copies that collect gradients.
+  func trainable() -> MergerCoefficients {
+    MergerCoefficients(vectors.mapValues { $0.map { $0.detached().cloned().requiringGrad() } })
+  }
+
+  /// All coefficients of LoRA `index` in one row.
+  func joined(_ index: Int) -> Tensor { Tensor.concatenated(vectors.values.map { $0[index].detached() }) }
+
+  /// A · diag(m): every input column (or input channel) of a down factor times its coefficient.
+  static func weighing(_ down: Tensor, by vector: Tensor) -> Tensor {
+    down * vector.reshaped([1, vector.count] + down.shape.dropFirst(2).map { _ in 1 })
+  }
+
+  /// The exact merged LoRA: up = [B_c | B_s], down = [s_c A_c diag(m_c); s_s A_s diag(m_s)], alpha = rank, in 32 bits.
+  ///
+  /// Layers without coefficients that several LoRAs change are added up as they are, those of one LoRA taken over. A LoRA
+  /// whose coefficients are all zero at a layer is left out there, so (1, 0) gives back the first LoRA itself.
+  /// - Parameters:
+  ///   - inputs: the LoRAs, in the order of the vectors.
+  ///   - strengths: of each LoRA in the merged one; all 1 as optimised.
+  public func zipped(_ inputs: [MergeInput], strengths: [Double]? = nil) -> Adapter {
+    let strengths = strengths ?? inputs.map { _ in 1 }
+    precondition(strengths.count == inputs.count, "\(strengths.count) strengths for \(inputs.count) LoRAs")
+    let adapters = zip(inputs, strengths).map { $0.weighted.scaled(by: $1) }
+    let paths = adapters.reduce(into: OrderedSet<String>()) { $0.formUnion($1.factors.keys) }
+    let factors = withoutGrad {
+      paths.map { path in
+        let owners = adapters.indices.filter { adapters[$0].factors[path] != nil }
+        let parts = owners.map { (adapters[$0].factors[path]!, vectors[path]?[$0]) }
+        return (path, Self.stacked(parts))
+      }
+    }
+    return Adapter(
+      factors: OrderedDictionary(uniqueKeysWithValues: factors),
+      metadata: ["modelspec.merged_from": inputs.map(\.name).joined(separator: ", ")])
+  }
+
+  /// One layer of the result.
+  private static func stacked(_ parts: [(factors: LowRankFactors, vector: Tensor?)]) -> LowRankFactors {
+    if parts.count == 1, parts[0].vector == nil { return parts[0].factors }
+    let living = parts.filter { part in part.vector.map { ($0 .!= 0).anyHolds() } ?? true }
+    let kept = living.isEmpty ? parts : living
+    let downs = kept.map { factors, vector in
+      let down = factors.down.to(dtype: .float32) * factors.scale
+      return vector.map { weighing(down, by: $0.detached().to(dtype: .float32, device: down.device)) } ?? down
+    }
+    let down = Tensor.concatenated(downs)
+    return LowRankFactors(
+      down: down, up: Tensor.concatenated(kept.map { $0.factors.up.to(dtype: .float32) }, along: 1),
+      alpha: Double(down.dim(0)))
+  }
+}
+
+extension MergerCoefficients {
+  private static let format = "ziplora-coefficients"
+
+  /// Writes the vectors to a safetensors file, as `<path>.m0`, `<path>.m1`.
+  ///
+  /// - Parameter names: of the LoRAs, kept in the metadata.
+  public func write(to path: String, names: [String], overwrite: Bool = false) throws {
+    let list = String(decoding: try JSONEncoder().encode(names), as: UTF8.self)
+    try saveSafeTensors(
+      flattened(), metadata: ["format": Self.format, "adapters": list], to: path, overwrite: overwrite)
+  }
+
+  /// Reads what `write` has written.
+  ///
+  /// - Throws: `MergeError.notCoefficients` for any other file.
+  public static func read(_ path: String) throws -> (coefficients: MergerCoefficients, names: [String]) {
+    let collection = try SafeTensorsCollection(path: path)
+    guard collection.file.metadata["format"] == format, let list = collection.file.metadata["adapters"],
+      let names = try? JSONDecoder().decode([String].self, from: Data(list.utf8)),
+      let coefficients = try Self(collection, adapters: names.count)
+    else { throw MergeError.notCoefficients(path) }
+    return (coefficients, names)
+  }
+
+  /// The vectors under names that a file can hold.
+  func flattened(prefix: String = "") -> OrderedDictionary<String, Tensor> {
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    for (path, vectors) in vectors {
+      for (index, vector) in vectors.enumerated() { tensors["\(prefix)\(path).m\(index)"] = vector.detached() }
+    }
+    return tensors
+  }
+
+  /// The inverse of `flattened`; nil where a vector is missing.
+  init?(_ collection: SafeTensorsCollection, prefix: String = "", adapters: Int) throws {
+    let keys = collection.keys.filter { $0.hasPrefix(prefix) && $0.hasSuffix(".m0") }
+    var vectors: OrderedDictionary<String, [Tensor]> = [:]
+    for path in keys.map({ String($0.dropFirst(prefix.count).dropLast(3)) }) {
+      vectors[path] = try (0..<adapters).map { try collection.tensor("\(prefix)\(path).m\($0)").cloned() }
+    }
+    guard adapters > 0, !vectors.isEmpty else { return nil }
+    self.init(vectors)
+  }
+}

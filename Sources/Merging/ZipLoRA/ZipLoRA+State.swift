@@ -1,0 +1,110 @@
+internal import Foundation
+internal import LoRA
+internal import OrderedCollections
+internal import SafeTensors
+internal import Torch
+
+/// What a run must find unchanged to go on, and the numbers that are no tensors.
+private struct ZipState: Codable {
+  var options: ZipOptions
+  /// Of pictures, prompts and base.
+  let identity: String
+  let inputs: [MergeReport.Input]
+  let records: [ZipRecord]
+
+  static let format = "ziplora-state"
+  static let key = "state"
+
+  init(_ inputs: [MergeInput], _ options: ZipOptions, _ records: [ZipRecord], identity: String) {
+    self.options = options
+    self.identity = identity
+    self.inputs = inputs.map(MergeReport.Input.init)
+    self.records = records
+  }
+
+  /// What keeps a run with other inputs or options from being this one. More or fewer steps are no difference.
+  func differences(from other: ZipState) -> [String] {
+    var differences: [String] = []
+    var asked = other.options
+    asked.steps = options.steps
+    if asked != options { differences.append("its options differ") }
+    if identity != other.identity { differences.append("its pictures, prompts or base model differ") }
+    if inputs.count != other.inputs.count { differences.append("it zips \(inputs.count) LoRAs, not \(other.inputs.count)") }
+    for (saved, asked) in zip(inputs, other.inputs) {
+      // Sums may differ in the last bits with the number of threads.
+      let sameNorm = abs(saved.norm - asked.norm) <= 1e-9 * saved.norm
+      if saved.layers != asked.layers || saved.weight != asked.weight || !sameNorm {
+        differences.append("it has another LoRA \(saved.name) where \(asked.name) is given")
+      }
+    }
+    return differences
+  }
+}
+
+extension ZipLoRA {
+  /// Writes everything that `init(resuming:)` needs to go on bit for bit, replacing an earlier state.
+  ///
+  /// - Parameter identity: of whatever else the result depends on, such as pictures, prompts and the base model.
+  public func saveState(to path: String, identity: String = "") throws {
+    var tensors = coefficients.flattened(prefix: "coefficients.")
+    tensors.merge(start.flattened(prefix: "start.")) { $1 }
+    for (index, moments) in zip(adam.firstMoments, adam.secondMoments).enumerated() {
+      tensors["adam.\(index).first"] = moments.0
+      tensors["adam.\(index).second"] = moments.1
+      tensors["adam.\(index).steps"] = adam.steps[index]
+    }
+    tensors["generator"] = generator.state
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    let content = ZipState(inputs, options, records, identity: identity)
+    let state = String(decoding: try encoder.encode(content), as: UTF8.self)
+    try saveSafeTensors(tensors, metadata: ["format": ZipState.format, ZipState.key: state], to: path, overwrite: true)
+  }
+
+  /// Goes on where `saveState` was called: same inputs, probe and options give the coefficients that one run would have
+  /// given. Only the number of steps may differ.
+  ///
+  /// - Throws: `MergeError.notAState` and `.otherRun`.
+  public convenience init(
+    resuming path: String, identity: String = "", _ inputs: [MergeInput], probe: any FidelityProbe,
+    options: ZipOptions = .init()
+  ) throws {
+    try options.validate()
+    let plan = try MergePlan(inputs, scope: options.scope)
+    let file = try SafeTensorsCollection(path: path)
+    guard file.file.metadata["format"] == ZipState.format, let text = file.file.metadata[ZipState.key],
+      let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8)),
+      let start = try MergerCoefficients(file, prefix: "start.", adapters: inputs.count),
+      let coefficients = try MergerCoefficients(file, prefix: "coefficients.", adapters: inputs.count)
+    else { throw MergeError.notAState(path) }
+    let differences = state.differences(from: ZipState(inputs, options, [], identity: identity))
+    guard differences.isEmpty else { throw MergeError.otherRun(path, differences: differences) }
+    let template = plan.ones(for: inputs, on: probe.projections)
+    guard let savedStart = start.arranged(like: template), let saved = coefficients.arranged(like: template) else {
+      throw MergeError.notAState(path)
+    }
+    try self.init(inputs, probe: probe, options: options, plan: plan, start: savedStart, generator: Generator(seed: 0))
+    generator.state = try file.tensor("generator")
+    withoutGrad { for (live, kept) in zip(self.coefficients.tensors, saved.tensors) { live.copyInPlace(kept) } }
+    func moments(_ name: String, like tensors: [Tensor]) throws -> [Tensor] {
+      try tensors.enumerated().map { try file.tensor("adam.\($0).\(name)").to(device: $1.device) }
+    }
+    adam.restore(
+      firstMoments: try moments("first", like: adam.firstMoments),
+      secondMoments: try moments("second", like: adam.secondMoments), steps: try moments("steps", like: adam.steps))
+    records = state.records
+  }
+}
+
+extension MergerCoefficients {
+  /// The same vectors in another's order, type and device; nil where the two are not for the same layers.
+  fileprivate func arranged(like template: MergerCoefficients) -> MergerCoefficients? {
+    guard vectors.count == template.vectors.count else { return nil }
+    var arranged: OrderedDictionary<String, [Tensor]> = [:]
+    for (path, wanted) in template.vectors {
+      guard let found = vectors[path], found.map(\.shape) == wanted.map(\.shape) else { return nil }
+      arranged[path] = zip(found, wanted).map { $0.to(dtype: $1.dtype, device: $1.device) }
+    }
+    return MergerCoefficients(arranged)
+  }
+}

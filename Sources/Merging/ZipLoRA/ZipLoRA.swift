@@ -1,0 +1,130 @@
+public import LoRA
+internal import Torch
+
+/// ZipLoRA: a subject LoRA and a style LoRA become one LoRA that draws the subject in the style (arXiv 2311.13600).
+///
+/// D is a base model with frozen weights W. Each LoRA k adds ΔW_k = s_k B_k A_k to some layers. Adding both as they are
+/// lets columns that point the same way disturb each other. ZipLoRA gives every input column of every layer one number for
+/// each LoRA, a merger coefficient, all ones at first (Eq 2 of the paper):
+///
+///     ΔW_m = ΔW_c · diag(m_c) + ΔW_s · diag(m_s)                 m_c, m_s ∈ R^in
+///
+/// and searches the numbers with which the merged model predicts what each LoRA alone predicts for its own pictures and
+/// prompt, while the two vectors of a layer stay apart (Eq 3):
+///
+///     L = ‖(D ⊕ L_m)(x_c, p_c) − (D ⊕ L_c)(x_c, p_c)‖ + ‖(D ⊕ L_m)(x_s, p_s) − (D ⊕ L_s)(x_s, p_s)‖
+///         + λ Σ_layers |m_c · m_s|
+///
+/// Only the coefficients are trained. ΔW_m is exactly [B_c B_s] · [s_c A_c diag(m_c); s_s A_s diag(m_s)], so the merged
+/// model runs in this low-rank form (`ZipBranch`), and the result is an ordinary LoRA file of rank r_c + r_s
+/// (`MergerCoefficients.zipped`).
+///
+/// The paper leaves open what "‖·‖" and "|m_c · m_s|" mean in code and how noise is drawn: see `ZipObjective`; noise and
+/// timesteps here are independent for each LoRA. Any number of LoRAs can be zipped, each with its own vector, with the
+/// last term summed over pairs.
+public final class ZipLoRA {
+  public let inputs: [MergeInput]
+  public let options: ZipOptions
+  public let plan: MergePlan
+  /// The vectors m_k, being optimised in place.
+  public let coefficients: MergerCoefficients
+  /// What each update saw.
+  public internal(set) var records: [ZipRecord] = []
+
+  let probe: any FidelityProbe
+  /// Where the optimisation began.
+  let start: MergerCoefficients
+  let adam: AdamW
+  let generator: Generator
+  /// D ⊕ L_k for each LoRA, and D ⊕ L_m.
+  private let teachers: [Attachment]
+  private let merged: Attachment
+
+  init(
+    _ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions, plan: MergePlan, start: MergerCoefficients,
+    generator: Generator
+  ) throws {
+    (self.inputs, self.probe, self.options, self.plan, self.start) = (inputs, probe, options, plan, start)
+    self.generator = generator
+    coefficients = start.trainable()
+    teachers = try inputs.map { try Attachment($0.weighted, to: probe.projections) }
+    merged = try plan.attachment(of: inputs, coefficients, to: probe.projections)
+    adam = AdamW(coefficients.tensors, .init(learningRate: options.learningRate, weightDecay: 0))
+  }
+
+  /// Prepares the zipping of adapters; with `options.closedForm`, computes the start.
+  ///
+  /// - Throws: `MergeError` for adapters that cannot be zipped, `AttachmentError` for another base model's,
+  ///   `ZipOptionsError`.
+  public convenience init(_ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions = .init()) throws {
+    try options.validate()
+    let plan = try MergePlan(inputs, scope: options.scope)
+    let generator = Generator(seed: options.seed)
+    let start =
+      try options.closedForm?.coefficients(for: inputs, plan: plan, probe: probe, generator: generator)
+      ?? plan.ones(for: inputs, on: probe.projections)
+    try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: generator)
+  }
+
+  /// Updates the coefficients until the steps are done, the similarity is gone, nothing improves any more or the progress
+  /// handler answers false.
+  ///
+  /// - Throws: `MergeError.notFinite`, and what the probe throws.
+  @discardableResult
+  public func optimize(progress: (ZipProgress) -> Bool = { _ in true }) throws -> ZipStop {
+    while records.count < options.steps {
+      // First, so that a resumed run ends where one run would have ended.
+      if let reason = options.stop(after: records) { return reason }
+      let record = try withTorchErrors { try step() }
+      guard progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records))) else {
+        return .asked
+      }
+    }
+    return options.stop(after: records) ?? .finished
+  }
+
+  /// One update by the gradient of Eq 3.
+  @discardableResult
+  public func step() throws -> ZipRecord {
+    let clock = ContinuousClock()
+    let began = clock.now
+    let (fidelity, similarity) = try addGradients()
+    guard (fidelity + [similarity]).allSatisfy(\.isFinite) else { throw MergeError.notFinite(step: records.count + 1) }
+    adam.step()
+    adam.zeroGrad()
+    let record = ZipRecord(
+      step: records.count + 1, fidelity: fidelity, similarity: similarity, lambda: options.objective.lambda,
+      coefficients: coefficients, start: start, seconds: (clock.now - began) / .seconds(1))
+    records.append(record)
+    return record
+  }
+
+  /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
+  /// model exists at a time.
+  package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
+    (try inputs.indices.map { try addGradientOfFidelity(to: $0, through: probe) }, addGradientOfSimilarity())
+  }
+
+  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k.
+  private func addGradientOfFidelity<Probe: FidelityProbe>(to index: Int, through probe: Probe) throws -> Double {
+    let input = try probe.draw(index, generator: generator)
+    let teacher = try withoutGrad { try teachers[index].whileAttached { try probe.prediction(of: input) } }
+    return try merged.whileAttached {
+      let term = options.objective.fidelity(of: try probe.prediction(of: input), to: teacher)
+      term.backward()
+      return term.item()
+    }
+  }
+
+  /// Σ_layers |m_c · m_s|.
+  private func addGradientOfSimilarity() -> Double {
+    let term = options.objective.similarity(of: coefficients)
+    if term.requiresGrad { (term * options.objective.lambda).backward() }
+    return term.item()
+  }
+
+  /// The merged LoRA as it now stands, exactly.
+  ///
+  /// - Parameter strengths: of each LoRA in the merged one; all 1 as optimised.
+  public func zipped(strengths: [Double]? = nil) -> Adapter { coefficients.zipped(inputs, strengths: strengths) }
+}

@@ -1,0 +1,68 @@
+internal import Foundation
+internal import OrderedCollections
+internal import Torch
+
+/// One update: the objective's terms before it and the coefficients after it.
+public struct ZipRecord: Codable, Sendable, Equatable {
+  /// How many updates have been made, this one included.
+  public let step: Int
+  /// The fidelity term of each LoRA: subject, style.
+  public let fidelity: [Double]
+  /// The similarity term, without λ.
+  public let similarity: Double
+  /// All terms together.
+  public let objective: Double
+  /// Mean over layers (and pairs of LoRAs) of |cos(m_c, m_s)|.
+  public let cosine: Double
+  /// The mean coefficient of each LoRA. Both falling together is a collapse.
+  public let means: [Double]
+  /// The share of coefficients that are farther than 0.01 from where they started.
+  public let changed: Double
+  /// The largest distance of a coefficient from where it started.
+  public let farthest: Double
+  public let seconds: Double
+
+  init(
+    step: Int, fidelity: [Double], similarity: Double, lambda: Double, coefficients: MergerCoefficients,
+    start: MergerCoefficients, seconds: Double
+  ) {
+    self.step = step
+    self.fidelity = fidelity
+    self.similarity = similarity
+    objective = fidelity.reduce(0, +) + lambda * similarity
+    self.seconds = seconds
+    let adapters = coefficients.vectors.values.first?.count ?? 0
+    (cosine, means, changed, farthest) = withoutGrad {
+      let cosines = coefficients.vectors.values.flatMap { pairs(of: $0).map { ZipObjective.cosine($0, $1).abs() } }
+      let joined = (0..<adapters).map(coefficients.joined)
+      let distances = Tensor.concatenated((0..<adapters).map { (joined[$0] - start.joined($0)).abs() })
+      return (
+        cosines.isEmpty ? 0 : Tensor.stacked(cosines).mean().item(), joined.map { $0.mean().item() },
+        (distances .> 0.01).to(dtype: .float32).mean().item(), distances.max().item()
+      )
+    }
+  }
+}
+
+/// Where an optimisation stands.
+public struct ZipProgress: Sendable {
+  public let record: ZipRecord
+  /// The largest number of steps.
+  public let steps: Int
+  /// By the last step's time.
+  public let secondsLeft: Double
+  /// What has become worth a warning at this step.
+  public let warnings: [String]
+
+  init(_ record: ZipRecord, of steps: Int, warnings: [String]) {
+    self.record = record
+    self.steps = steps
+    secondsLeft = Double(steps - record.step) * record.seconds
+    self.warnings = warnings
+  }
+}
+
+extension Double {
+  /// Three significant digits, for messages.
+  var formatted: String { String(format: "%.3g", self) }
+}

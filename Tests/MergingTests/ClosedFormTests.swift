@@ -1,0 +1,86 @@
+import LoRA
+import Merging
+import OrderedCollections
+import Testing
+import Torch
+
+@Suite struct ClosedFormTests {
+  let generator = Generator(seed: 21)
+
+  private func factors(_ inputs: Int, _ outputs: Int, rank: Int, alpha: Double) -> LowRankFactors {
+    LowRankFactors(
+      down: Tensor.randn([rank, inputs], generator: generator, dtype: .float64),
+      up: Tensor.randn([outputs, rank], generator: generator, dtype: .float64), alpha: alpha)
+  }
+
+  @Test("is the least-squares solution: it equals a dense solve on the very samples", arguments: [2, 3])
+  func bruteForce(adapters: Int) {
+    let (inputs, outputs, samples) = (5, 7, 40)
+    let layers = (0..<adapters).map { factors(inputs, outputs, rank: 2 + $0 % 2, alpha: Double($0 + 1)) }
+    let data = layers.map { _ in Tensor.randn([samples, inputs], generator: generator, dtype: .float64) }
+    let moments = data.map { $0.transposed().matmul($0) / Double(samples) }
+    let found = ClosedForm.solve(layers, moments: moments, pull: 0)
+
+    // Each sample x of LoRA t gives `outputs` equations: Σ_k Σ_j ΔW_k[:, j] x_j m_kj = ΔW_t x. Normal equations of all.
+    let deltas = layers.map { $0.delta(dtype: .float64) }
+    var rows: [Tensor] = []
+    var targets: [Tensor] = []
+    for (t, x) in data.enumerated() {
+      for sample in 0..<samples {
+        rows.append(Tensor.concatenated(deltas.map { $0 * x[sample] }, along: 1))
+        targets.append(deltas[t].matmul(x[sample]))
+      }
+    }
+    let matrix = Tensor.concatenated(rows)
+    let dense = matrix.transposed().matmul(matrix).solve(
+      matrix.transposed().matmul(Tensor.concatenated(targets)).unsqueezed(1)
+    ).squeezed(1)
+    expectClose(Tensor.concatenated(found), dense, within: 1e-6)
+  }
+
+  @Test("a strong pull gives direct merge; unused columns stay at one")
+  func pull() {
+    let layers = [factors(4, 6, rank: 2, alpha: 1), factors(4, 6, rank: 2, alpha: 1)]
+    let x = Tensor.randn([30, 4], generator: generator, dtype: .float64)
+    let moment = x.transposed().matmul(x)
+    for vector in ClosedForm.solve(layers, moments: [moment, moment], pull: 1e9) {
+      expectClose(vector, .ones(like: vector), within: 1e-6)
+    }
+    let mask = Tensor([1, 0, 1, 1] as [Double])
+    let holes = layers.map { LowRankFactors(down: $0.down * mask, up: $0.up, alpha: $0.alpha) }
+    for vector in ClosedForm.solve(holes, moments: [moment, moment], pull: 0) {
+      #expect(abs(vector[1].item() - 1) < 1e-9)
+    }
+  }
+
+  @Test("starts an optimisation below direct merge, and convolutions at one", arguments: [1, 2])
+  func start(passes: Int) throws {
+    let model = ToyModel()
+    func first(_ closedForm: ClosedForm?) throws -> ZipLoRA {
+      let options = ZipOptions(
+        objective: .init(similarity: .none), steps: 10, scope: .everything, closedForm: closedForm, seed: 3)
+      let zip = try ZipLoRA(model.pair, probe: model, options: options)
+      try zip.optimize()
+      return zip
+    }
+    let (solved, ones) = (try first(ClosedForm(draws: 8, passes: passes)), try first(nil))
+    let sums = [solved, ones].map { $0.records.reduce(0) { $0 + $1.objective } }
+    #expect(sums[0] < 0.9 * sums[1], "\(sums)")
+    #expect(solved.records[0].farthest < 0.02, "measured from where it began")
+    let untouched = try ZipLoRA(
+      model.pair, probe: model,
+      options: ZipOptions(steps: 0, scope: .everything, closedForm: ClosedForm(draws: 8, passes: passes)))
+    #expect(try untouched.optimize() == .finished)
+    let vectors = untouched.coefficients.vectors
+    #expect(vectors[ToyModel.convolution]!.allSatisfy { $0.detached().equals(.ones(like: $0).detached()) })
+    #expect(vectors[ToyModel.query]!.allSatisfy { !$0.detached().equals(.ones(like: $0).detached()) })
+  }
+
+  @Test("the model is run a few times only, and left as it was")
+  func cost() throws {
+    let model = ToyModel()
+    _ = try ZipLoRA(model.pair, probe: model, options: ZipOptions(closedForm: ClosedForm(draws: 3, passes: 2)))
+    #expect(model.predictions == 3 * 2 * 2)
+    #expect(model.projections.values.allSatisfy { $0.branches.isEmpty })
+  }
+}

@@ -1,0 +1,265 @@
+import Foundation
+import LoRA
+import Merging
+import OrderedCollections
+import Testing
+import Torch
+
+@Suite struct ZipLoRATests {
+  let model = ToyModel()
+
+  private func options(
+    _ objective: ZipObjective = .cosine, steps: Int = 60, learningRate: Double = 0.03
+  ) -> ZipOptions {
+    ZipOptions(objective: objective, steps: steps, learningRate: learningRate, scope: .everything, seed: 3)
+  }
+
+  /// The fidelity terms on inputs that the optimisation has not seen.
+  private func heldOut(_ adapter: Adapter, _ inputs: [MergeInput]) throws -> Double {
+    let generator = Generator(seed: 77)
+    let merged = try Attachment(adapter, to: model.projections)
+    var total = 0.0
+    for index in inputs.indices {
+      let teacher = try Attachment(inputs[index].adapter, to: model.projections)
+      for _ in 0..<8 {
+        let input = model.draw(index, generator: generator)
+        let wanted = teacher.whileAttached { model.prediction(of: input) }
+        let found = merged.whileAttached { model.prediction(of: input) }
+        total += ZipObjective.cosine.fidelity(of: found, to: wanted).item()
+      }
+    }
+    return total
+  }
+
+  @Test("zipping reproduces both LoRAs better than adding them up, also on new noise")
+  func objectiveFalls() throws {
+    let zip = try ZipLoRA(model.pair, probe: model, options: options())
+    #expect(try zip.optimize() == .finished)
+    #expect(zip.records.map(\.step) == Array(1...60))
+    let (first, last) = (zip.records[0], zip.records[59])
+    #expect(last.objective < 0.7 * first.objective, "\(first.objective) → \(last.objective)")
+    #expect(first.fidelity.count == 2 && first.means.count == 2)
+    #expect(first.cosine > 0.99 && last.changed > 0.5 && last.farthest > 0.1)
+    let direct = try DirectMerge().merge(model.pair, context: MergeContext()).adapter
+    let held = (zip: try heldOut(zip.zipped(), model.pair), direct: try heldOut(direct, model.pair))
+    #expect(held.zip < 0.7 * held.direct, "\(held)")
+    #expect(model.projections.values.allSatisfy { $0.branches.isEmpty }, "the model is as before")
+  }
+
+  @Test("what is written computes what was optimised")
+  func branchesAndFileAgree() throws {
+    let zip = try ZipLoRA(model.pair, probe: model, options: options(steps: 5))
+    try zip.optimize()
+    let input = model.draw(0, generator: Generator(seed: 5))
+    let written = try Attachment(zip.zipped(), to: model.projections).whileAttached { model.prediction(of: input) }
+    // The objective of the next step, recomputed with the written adapter.
+    let teacher = try Attachment(model.pair[0].adapter, to: model.projections).whileAttached {
+      model.prediction(of: input)
+    }
+    let deltas = model.projections.keys.map { path in
+      zip.coefficients.vectors[path]!.enumerated().map { index, vector in
+        denselyWeighed(model.pair[index].adapter.delta(path)!, vector.detached())
+      }
+    }
+    for (path, delta) in Swift.zip(model.projections.keys, deltas) {
+      expectClose(zip.zipped().delta(path)!, delta[0] + delta[1], within: 5e-7, path)
+    }
+    #expect(difference(written, teacher) > 1e-3)
+  }
+
+  @Test("the same seed gives the same coefficients, another seed others")
+  func determinism() throws {
+    func coefficients(_ seed: UInt64) throws -> [[Float]] {
+      var options = options(steps: 6)
+      options.seed = seed
+      let zip = try ZipLoRA(ToyModel().pair, probe: ToyModel(), options: options)
+      try zip.optimize()
+      return zip.coefficients.tensors.map { $0.floats() }
+    }
+    let first = try coefficients(3)
+    #expect(try coefficients(3) == first)
+    #expect(try coefficients(4) != first)
+  }
+
+  @Test("a resumed run continues bit for bit", arguments: [nil, ClosedForm(draws: 2)])
+  func resume(closedForm: ClosedForm?) throws {
+    var options = options(steps: 12)
+    options.closedForm = closedForm
+    let whole = try ZipLoRA(model.pair, probe: model, options: options)
+    try whole.optimize()
+
+    let folder = try TemporaryFolder()
+    let path = folder.file("state.safetensors")
+    let first = try ZipLoRA(model.pair, probe: model, options: options)
+    let stop = try first.optimize { progress in
+      #expect(progress.steps == 12 && progress.secondsLeft >= 0)
+      return progress.record.step < 5
+    }
+    #expect(stop == .asked)
+    try first.saveState(to: path)
+    let second = try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
+    #expect(second.records == first.records)
+    try second.optimize()
+    for (found, expected) in zip(second.coefficients.tensors, whole.coefficients.tensors) {
+      #expect(found.equals(expected))
+    }
+    #expect(second.records.map(\.objective) == whole.records.map(\.objective))
+    #expect(second.records.map(\.changed) == whole.records.map(\.changed))
+  }
+
+  @Test("a state of another run is refused")
+  func foreignState() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.file("state.safetensors")
+    let run = try ZipLoRA(model.pair, probe: model, options: options(steps: 3))
+    try run.step()
+    try run.saveState(to: path)
+    // More steps are welcome.
+    #expect(try ZipLoRA(resuming: path, model.pair, probe: model, options: options(steps: 9)).records.count == 1)
+    let rate = try #require(throws: MergeError.self) {
+      try ZipLoRA(resuming: path, model.pair, probe: model, options: options(learningRate: 0.1))
+    }
+    #expect(rate.description.contains("the saved state is of another run: its options differ"))
+    let base = try #require(throws: MergeError.self) {
+      try ZipLoRA(resuming: path, identity: "other pictures", model.pair, probe: model, options: options())
+    }
+    #expect(base.description.contains("its pictures, prompts or base model differ"))
+    let lora = try #require(throws: MergeError.self) {
+      let other = [model.pair[0], MergeInput("other", model.adapter(9, rank: 2, alpha: 3))]
+      return try ZipLoRA(resuming: path, other, probe: model, options: options())
+    }
+    #expect(lora.description.contains("it has another LoRA style where other is given"))
+    try saveSafeTensors(["x": .ones([1])], to: path, overwrite: true)
+    let stranger = try #require(throws: MergeError.self) {
+      try ZipLoRA(resuming: path, model.pair, probe: model, options: options())
+    }
+    #expect(stranger.description.contains("not the saved state of a zip run"))
+  }
+
+  @Test("the dot forms make both LoRAs weaker, and the run says so; the cosine does not")
+  func collapse() throws {
+    func run(_ similarity: ZipObjective.Similarity) throws -> (means: [Double], warnings: [String]) {
+      var warnings: [String] = []
+      let zip = try ZipLoRA(
+        model.pair, probe: model, options: options(.init(similarity: similarity, lambda: 1), steps: 40))
+      try zip.optimize {
+        warnings += $0.warnings
+        return true
+      }
+      #expect(zip.report().warnings == warnings)
+      return (try #require(zip.records.last).means, warnings)
+    }
+    let dot = try run(.dot)
+    #expect(dot.means.allSatisfy { $0 < 0.6 }, "\(dot.means)")
+    #expect(dot.warnings.count == 1 && dot.warnings[0].hasPrefix("collapse: at step "), "\(dot.warnings)")
+    #expect(dot.warnings[0].contains("the dot term makes the LoRAs weaker"))
+    let cosine = try run(.cosine)
+    #expect(cosine.warnings.isEmpty && cosine.means.contains { $0 > 0.6 }, "\(cosine)")
+  }
+
+  @Test("a learning rate that cannot move anything is warned about before and while it runs")
+  func standstill() throws {
+    let options = options(steps: 12, learningRate: 5e-5)
+    #expect(options.warnings.count == 1)
+    #expect(
+      options.warnings[0].contains("with learning rate 5e-05 and 12 steps no coefficient can move by more than about 0.0006"))
+    #expect(self.options(steps: 60).warnings.isEmpty)
+    var warnings: [String] = []
+    let zip = try ZipLoRA(model.pair, probe: model, options: options)
+    try zip.optimize {
+      warnings += $0.warnings
+      return true
+    }
+    #expect(
+      warnings.count == 1 && warnings[0].hasPrefix("standstill: after 10 steps no coefficient has moved by more than 0.000"))
+  }
+
+  @Test("ends when the vectors are orthogonal, or when nothing improves")
+  func earlyStop() throws {
+    var options = options(.init(similarity: .cosine, lambda: 20), steps: 400)
+    options.similarityTolerance = 0.3
+    let zip = try ZipLoRA(model.pair, probe: model, options: options)
+    #expect(try zip.optimize() == .similarityGone)
+    #expect(try #require(zip.records.last).cosine <= 0.3 && zip.records.count < 400)
+
+    options = self.options(.init(similarity: .none), steps: 400, learningRate: 1e-9)
+    options.patience = 10
+    let idle = try ZipLoRA(model.pair, probe: model, options: options)
+    #expect(try idle.optimize() == .stalled)
+    #expect(idle.records.count < 200)
+  }
+
+  @Test("layers outside the scope are added up, those of one LoRA pass; the report has every layer once")
+  func scope() throws {
+    let subject = model.adapter(1, paths: [ToyModel.query, ToyModel.convolution])
+    let style = model.adapter(2, rank: 1)
+    let inputs = [MergeInput("c", subject), MergeInput("s", style, weight: 0.8)]
+    let zip = try ZipLoRA(inputs, probe: model, options: ZipOptions(steps: 8, learningRate: 0.05))
+    try zip.optimize()
+    let report = zip.report(stop: .finished)
+    #expect(report.layers.map(\.path) == [ToyModel.query])
+    #expect(report.summed == [ToyModel.convolution])
+    #expect(report.alone.map(\.path) == [ToyModel.key] && report.alone.map(\.input) == ["s"])
+    let layer = report.layers[0]
+    #expect(layer.ranks == [3, 1] && layer.kind == .attention)
+    #expect(layer.coefficients.map { $0.histogram.reduce(0, +) } == [ToyModel.width, ToyModel.width])
+    #expect(layer.coefficients.allSatisfy { $0.min <= $0.mean && $0.mean <= $0.max && $0.min < 1 })
+    #expect(report.records.count == 8 && report.stop == .finished && report.options == zip.options)
+    let text = try JSONEncoder().encode(report)
+    #expect(try JSONDecoder().decode(MergeReport.self, from: text) == report)
+
+    let zipped = zip.zipped()
+    expectClose(
+      zipped.delta(ToyModel.convolution)!,
+      subject.delta(ToyModel.convolution)! + style.delta(ToyModel.convolution)! * 0.8, within: 3e-7)
+    expectClose(zipped.delta(ToyModel.key)!, style.delta(ToyModel.key)! * 0.8, within: 1e-7)
+  }
+
+  @Test("three LoRAs at once")
+  func three() throws {
+    let inputs = model.pair + [MergeInput("third", model.adapter(5, rank: 1))]
+    let zip = try ZipLoRA(inputs, probe: model, options: options(steps: 40))
+    try zip.optimize()
+    #expect(zip.records[39].objective < 0.8 * zip.records[0].objective)
+    #expect(zip.zipped().factors[ToyModel.query]?.rank == 6)
+    #expect(zip.records[0].means.count == 3)
+  }
+
+  @Test func errors() throws {
+    func error(_ inputs: [MergeInput], _ options: ZipOptions = .init()) -> String {
+      do {
+        _ = try ZipLoRA(inputs, probe: model, options: options)
+        return "no error"
+      } catch {
+        return "\(error)"
+      }
+    }
+    let pair = model.pair
+    #expect(error([pair[0]]) == "1 LoRAs to merge, expected at least 2")
+    let apart = [
+      MergeInput("c", model.adapter(1, paths: [ToyModel.query])), MergeInput("s", model.adapter(2, paths: [ToyModel.key])),
+    ]
+    #expect(error(apart).contains("the LoRAs have no layer in common; they change layers such as \(ToyModel.query) and"))
+    let outside = [1, 2].map { MergeInput("\($0)", model.adapter($0, paths: [ToyModel.convolution])) }
+    #expect(error(outside).contains("none of the 1 layers that the LoRAs share is in the scope attention"))
+    let wide = Adapter(factors: [ToyModel.query: LowRankFactors(down: .ones([1, 99]), up: .ones([10, 1]), alpha: 1)])
+    #expect(
+      error([pair[0], MergeInput("wide", wide)]).contains(
+        "\(ToyModel.query): the LoRAs are for different base models: subject changes a weight [10, 12], wide changes"))
+    #expect(error([MergeInput("a", wide), MergeInput("b", wide)]).contains("was it made for another base model?"))
+    #expect(error(pair, ZipOptions(steps: -1)) == "steps -1: expected 0 or more")
+    #expect(error(pair, ZipOptions(learningRate: 0)) == "learning rate 0.0: expected a number above 0")
+    #expect(error(pair, ZipOptions(objective: .init(lambda: -1))) == "lambda -1.0: expected 0 or more")
+    #expect(error(pair, ZipOptions(closedForm: ClosedForm(draws: 0))) == "calibration draws 0: expected 1 or more")
+
+    let broken = model.pair.map { input in
+      MergeInput(
+        input.name,
+        Adapter(factors: input.adapter.factors.mapValues { LowRankFactors(down: $0.down * 1e30, up: $0.up * 1e30, alpha: 1) }))
+    }
+    let infinite = try ZipLoRA(broken, probe: model, options: options())
+    let notFinite = #expect(throws: MergeError.self) { try infinite.step() }
+    #expect(notFinite?.description.hasPrefix("step 1: the objective is infinite or NaN") == true)
+    #expect(model.projections.values.allSatisfy { $0.branches.isEmpty })
+  }
+}
