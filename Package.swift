@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion",
+        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
       ])
   ],
   dependencies: [
@@ -89,6 +89,14 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // Training loops with a state that continues bit for bit; DreamBooth.
+    .target(
+      name: "Training",
+      dependencies: [
+        "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
@@ -135,6 +143,13 @@ let package = Package(
       name: "DiffusionTests",
       dependencies: [
         "Diffusion", "Torch", "SafeTensors", "Tokenization",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: [
+        "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

@@ -1,0 +1,131 @@
+public import Diffusion
+public import LoRA
+internal import OrderedCollections
+public import Torch
+
+/// Teaches a LoRA what a few pictures show (DreamBooth, arXiv 2208.12242, with the base frozen; diffusers:
+/// examples/dreambooth/train_dreambooth_lora_sdxl.py).
+public final class DreamBooth {
+  public struct Options: Sendable, Codable, Equatable {
+    public var rank: Int
+    /// ΔW = alpha / rank · up · down; the rank itself when nil.
+    public var alpha: Double?
+    public var targets: Targets
+    public var steps: Int
+    public var learningRate: LearningRate
+    public var weightDecay: Double
+    /// Pictures of one pass; `accumulation` passes make a step.
+    public var batch: Int
+    public var accumulation: Int
+    /// Weight of the loss on pictures of the whole class.
+    public var priorWeight: Double
+    public var seed: UInt64
+
+    public init(
+      rank: Int = 64, alpha: Double? = nil, targets: Targets = .attention, steps: Int = 1000,
+      learningRate: LearningRate = LearningRate(peak: 5e-5), weightDecay: Double = 0.01, batch: Int = 1,
+      accumulation: Int = 1, priorWeight: Double = 1, seed: UInt64 = 0
+    ) {
+      self.rank = rank
+      self.alpha = alpha
+      self.targets = targets
+      self.steps = steps
+      self.learningRate = learningRate
+      self.weightDecay = weightDecay
+      self.batch = batch
+      self.accumulation = accumulation
+      self.priorWeight = priorWeight
+      self.seed = seed
+    }
+  }
+
+  public let options: Options
+  /// The LoRA, trained in place in float32.
+  public let adapter: Adapter
+
+  private let model: DiffusionModel
+  private let pictures: LatentCache
+  private let prior: LatentCache?
+  private let loop: TrainingLoop
+  /// Text states that stay as they are, because no text encoder is trained.
+  private let fixedText: [Conditioning]?
+  private let fixedPriorText: [Conditioning]?
+
+  /// - Parameters:
+  ///   - pictures: of the subject or style, with their prompts.
+  ///   - prior: of the class in general, which the LoRA must leave as it is; nil for none.
+  /// - Throws: `TargetsError`, `RankError` and `TorchError`.
+  public init(
+    _ pictures: LatentCache, prior: LatentCache? = nil, model: DiffusionModel, options: Options = .init(),
+    phase: String = "training the LoRA"
+  ) throws {
+    self.options = options
+    self.model = model
+    self.pictures = pictures
+    self.prior = prior
+    let paths = try options.targets.paths(in: model.moduleNames)
+    // Another stream than the loop's, so that a resume need not draw the start again.
+    adapter = try .trainable(
+      at: paths, of: model.projections, rank: options.rank, alpha: options.alpha ?? Double(options.rank),
+      generator: Generator(seed: options.seed))
+    var parameters: OrderedDictionary<String, Tensor> = [:]
+    for (path, factors) in adapter.factors {
+      parameters["\(path).down"] = factors.down
+      parameters["\(path).up"] = factors.up
+    }
+    loop = TrainingLoop(
+      phase: phase, parameters: parameters,
+      options: .init(
+        steps: options.steps, learningRate: options.learningRate, weightDecay: options.weightDecay,
+        accumulation: options.accumulation, seed: options.seed &+ 1))
+    let trainsText = paths.contains { Component(of: $0) != .unet }
+    func fixed(_ cache: LatentCache?) -> [Conditioning]? {
+      guard let cache, !trainsText else { return nil }
+      return withoutGrad { (0..<cache.count).map { cache.conditioning([$0], model: model) } }
+    }
+    fixedText = try withTorchErrors { fixed(pictures) }
+    fixedPriorText = try withTorchErrors { fixed(prior) }
+  }
+
+  /// Runs the steps that are left and gives the LoRA.
+  ///
+  /// - Parameters:
+  ///   - state: file to save the state in, and to continue from when it is there.
+  ///   - identity: of pictures, prompts and base; a state of another one is refused.
+  ///   - afterStep: called after each step with the branches attached, for sample pictures.
+  /// - Throws: `Interrupted`, `Diverged`, `StateError`.
+  @discardableResult
+  public func run(
+    state: String? = nil, identity: String = "", saveEvery: Double = 60, progress: ProgressHandler = { _ in true },
+    afterStep: (Int) throws -> Void = { _ in }
+  ) throws -> Adapter {
+    let attachment = try Attachment(adapter, to: model.projections)
+    try attachment.whileAttached {
+      try loop.run(
+        state: state, identity: identity, saveEvery: saveEvery, progress: progress, afterStep: afterStep
+      ) {
+        try withTorchErrors {
+          let own = loss(of: pictures, fixedText)
+          guard let prior else { return own }
+          return own + loss(of: prior, fixedPriorText) * options.priorWeight
+        }
+      }
+    }
+    return adapter
+  }
+
+  /// Mean squared error of the prediction at uniform timesteps.
+  private func loss(of cache: LatentCache, _ text: [Conditioning]?) -> Tensor {
+    let generator = loop.generator
+    let indices = Tensor.randint(0..<cache.count, [options.batch], generator: generator).ints()
+    let clean = cache.latents(indices, generator: generator)
+    let timesteps = Tensor.randint(0..<model.schedule.count, [options.batch], generator: generator)
+      .to(device: clean.device)
+    let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)
+    let conditioning =
+      text.map { text in indices.dropFirst().reduce(text[indices[0]]) { $0 + text[$1] } }
+      ?? cache.conditioning(indices, model: model)
+    let noisy = model.schedule.addNoise(clean, noise, timesteps)
+    return model.prediction(noisy, timesteps, conditioning).meanSquaredError(model.target(clean, noise, timesteps))
+  }
+}

@@ -1,0 +1,80 @@
+public import Diffusion
+public import Images
+internal import OrderedCollections
+public import Torch
+
+/// Pictures as the autoencoder sees them and prompts as the text encoders see them, computed once for a whole training.
+public struct LatentCache {
+  /// Mean and standard deviation of each picture's latents, unit variance over all pictures, float32 [N, C, h, w].
+  let means: Tensor
+  let deviations: Tensor
+  public let prompts: [String]
+  private let sizes: [SizeConditioning]
+
+  public var count: Int { means.dim(0) }
+
+  /// - Parameters:
+  ///   - pictures: scaled and cut to the size from the middle.
+  ///   - prompts: one for each picture.
+  ///   - width: in pixels; nil for the size that the model was trained on, likewise `height`.
+  public init(
+    _ pictures: [Image], prompts: [String], model: DiffusionModel, width: Int? = nil, height: Int? = nil
+  ) throws {
+    precondition(pictures.count == prompts.count && !pictures.isEmpty, "\(pictures.count) pictures, \(prompts.count) prompts")
+    let size = try model.pictureSize(width: width, height: height)
+    self.prompts = prompts
+    sizes = pictures.map { SizeConditioning(of: $0, width: size.width, height: size.height) }
+    let moments = try withTorchErrors {
+      withoutGrad {
+        pictures.map { picture -> (Tensor, Tensor) in
+          let pixels = picture.filling(width: size.width, height: size.height).tensor * 2 - 1
+          let store = model.stores["vae"]
+          let posterior = model.vae.encode(
+            pixels.unsqueezed(0).to(dtype: store?.dtype ?? .float32, device: store?.device ?? .cpu))
+          let deviation = (posterior.logVariance.to(dtype: .float32) * 0.5).exp()
+          return (
+            model.vae.normalized(posterior.mean.to(dtype: .float32)), deviation * model.vae.configuration.scalingFactor
+          )
+        }
+      }
+    }
+    means = Tensor.concatenated(moments.map(\.0))
+    deviations = Tensor.concatenated(moments.map(\.1))
+  }
+
+  /// Latents of these pictures, drawn anew from the autoencoder's posterior as diffusers' training does.
+  func latents(_ indices: [Int], generator: Generator) -> Tensor {
+    let noise = Tensor.randn([indices.count] + means.shape.dropFirst(), generator: generator, device: means.device)
+    return means.gathered(indices) + deviations.gathered(indices) * noise
+  }
+
+  /// What the U-Net is told about these pictures, in order.
+  func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
+    let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
+    return each.dropFirst().reduce(each[0], +)
+  }
+}
+
+extension SizeConditioning {
+  /// What SDXL is told about a picture that was scaled to fill a size and cut from the middle.
+  fileprivate init(of picture: Image, width: Int, height: Int) {
+    let scale = max(Double(width) / Double(picture.width), Double(height) / Double(picture.height))
+    let top = (Double(picture.height) * scale - Double(height)) / 2
+    let left = (Double(picture.width) * scale - Double(width)) / 2
+    self.init(
+      original: (picture.height, picture.width), crop: (Int(top.rounded()), Int(left.rounded())), target: (height, width))
+  }
+}
+
+extension Image {
+  /// [3, height, width] in 0...1, float32.
+  public var tensor: Tensor {
+    Tensor(pixels, shape: [height, width, 3]).permuted(2, 0, 1).to(dtype: .float32) / 255
+  }
+
+  /// - Parameter tensor: [3, height, width] in 0...1.
+  public init(_ tensor: Tensor) {
+    let pixels = (tensor.clamped(min: 0, max: 1) * 255).rounded().permuted(1, 2, 0).bytes()
+    self.init(width: tensor.dim(2), height: tensor.dim(1), pixels: pixels)
+  }
+}

@@ -1,0 +1,33 @@
+internal import Foundation
+
+/// How the learning rate moves over a run.
+public struct LearningRate: Sendable, Codable, Equatable {
+  public enum Shape: String, Sendable, Codable, CaseIterable {
+    case constant
+    /// Falls to a hundredth along half a cosine.
+    case cosine
+  }
+
+  /// The largest rate.
+  public var peak: Double
+  public var shape: Shape
+  /// Steps of linear rise at the start.
+  public var warmup: Int
+
+  public init(peak: Double, shape: Shape = .constant, warmup: Int = 0) {
+    self.peak = peak
+    self.shape = shape
+    self.warmup = warmup
+  }
+
+  /// The rate of a step, counted from 0.
+  public func rate(step: Int, total: Int) -> Double {
+    if step < warmup { return peak * Double(step + 1) / Double(warmup) }
+    switch shape {
+    case .constant: return peak
+    case .cosine:
+      let share = Double(step - warmup) / Double(max(total - warmup, 1))
+      return peak * (0.01 + 0.99 * 0.5 * (1 + cos(.pi * min(share, 1))))
+    }
+  }
+}

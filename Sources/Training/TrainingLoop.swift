@@ -1,0 +1,200 @@
+internal import Foundation
+public import OrderedCollections
+internal import SafeTensors
+public import Torch
+
+/// Steps of AdamW over named parameters, with everything that a resume needs to continue bit for bit: parameters,
+/// moments, averages, the step and the state of the random numbers.
+public final class TrainingLoop {
+  public struct Options: Sendable, Codable, Equatable {
+    public var steps: Int
+    public var learningRate: LearningRate
+    public var weightDecay: Double
+    public var beta2: Double
+    /// Batches whose gradients are added up for one step.
+    public var accumulation: Int
+    /// Largest norm of all gradients together; nil for no limit.
+    public var gradientLimit: Double?
+    /// Decay of the moving average; nil for none.
+    public var averageDecay: Double?
+    public var seed: UInt64
+
+    public init(
+      steps: Int, learningRate: LearningRate, weightDecay: Double = 0.01, beta2: Double = 0.999, accumulation: Int = 1,
+      gradientLimit: Double? = 1, averageDecay: Double? = nil, seed: UInt64 = 0
+    ) {
+      self.steps = steps
+      self.learningRate = learningRate
+      self.weightDecay = weightDecay
+      self.beta2 = beta2
+      self.accumulation = accumulation
+      self.gradientLimit = gradientLimit
+      self.averageDecay = averageDecay
+      self.seed = seed
+    }
+  }
+
+  public let phase: String
+  public let options: Options
+  public let parameters: OrderedDictionary<String, Tensor>
+  /// The only source of random numbers of a step.
+  public let generator: Generator
+  public private(set) var step = 0
+  public private(set) var average: MovingAverage?
+  /// Losses of all steps, for plots.
+  public private(set) var losses: [Float] = []
+
+  private let optimizer: AdamW
+
+  public init(phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options) {
+    self.phase = phase
+    self.options = options
+    self.parameters = parameters
+    let tensors = parameters.values.map { $0.requiringGrad() }
+    optimizer = AdamW(
+      tensors,
+      .init(learningRate: options.learningRate.peak, beta2: options.beta2, weightDecay: options.weightDecay))
+    average = options.averageDecay.map { MovingAverage(tensors, decay: $0) }
+    generator = Generator(seed: options.seed)
+  }
+
+  /// Runs the steps that are left.
+  ///
+  /// - Parameters:
+  ///   - state: file that the state is saved in, and continued from when it is there.
+  ///   - identity: of everything else that the result depends on, such as pictures; a state of another one is refused.
+  ///   - saveEvery: seconds between saves.
+  ///   - loss: the loss of one batch, a scalar; all its random numbers come from `generator`.
+  ///   - afterStep: called after each step, for samples and logs.
+  /// - Throws: `Interrupted` when the handler asks to stop, `Diverged` when a loss is not finite.
+  public func run(
+    state: String?, identity: String = "", saveEvery: Double = 120, progress: ProgressHandler,
+    afterStep: (Int) throws -> Void = { _ in }, loss: () throws -> Tensor
+  ) throws {
+    if let state, FileManager.default.fileExists(atPath: state) { try restore(from: state, identity: identity) }
+    let clock = ContinuousClock()
+    var saved = clock.now
+    var timer = StepTimer()
+    var smooth: Double?
+    while step < options.steps {
+      let value = try update(loss)
+      guard value.isFinite else { throw Diverged(phase: phase, step: step, learningRate: optimizer.options.learningRate) }
+      smooth = smooth.map { $0 * 0.98 + value * 0.02 } ?? value
+      losses.append(Float(value))
+      step += 1
+      timer.tick()
+      try afterStep(step)
+      if let state, clock.now - saved > .seconds(saveEvery) || step == options.steps {
+        try save(to: state, identity: identity)
+        saved = clock.now
+      }
+      let report = ProgressReport(
+        phase: phase, step: step, total: options.steps, secondsPerStep: timer.secondsPerStep,
+        figures: [("loss", smooth ?? value)])
+      if !progress(report), step < options.steps {
+        if let state { try save(to: state, identity: identity) }
+        throw Interrupted(phase: phase, step: step, state: state)
+      }
+    }
+  }
+
+  private func update(_ loss: () throws -> Tensor) throws -> Double {
+    optimizer.options.learningRate = options.learningRate.rate(step: step, total: options.steps)
+    var total = 0.0
+    for _ in 0..<options.accumulation {
+      let value = try loss()
+      total += value.item() / Double(options.accumulation)
+      (options.accumulation == 1 ? value : value / Double(options.accumulation)).backward()
+    }
+    if let limit = options.gradientLimit { optimizer.clipGradients(to: limit) }
+    optimizer.step()
+    optimizer.zeroGrad()
+    average?.update(step: step)
+    return total
+  }
+
+  // MARK: state
+
+  private func save(to path: String, identity: String) throws {
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    for (index, (name, parameter)) in parameters.enumerated() {
+      tensors["parameter/\(name)"] = parameter.detached()
+      tensors["moment1/\(name)"] = optimizer.firstMoments[index]
+      tensors["moment2/\(name)"] = optimizer.secondMoments[index]
+      tensors["steps/\(name)"] = optimizer.steps[index]
+      if let average { tensors["average/\(name)"] = average.averages[index] }
+    }
+    tensors["generator"] = generator.state
+    tensors["losses"] = Tensor(losses)
+    let metadata: OrderedDictionary = [
+      "phase": phase, "step": "\(step)", "options": try encoded(options), "identity": identity,
+    ]
+    try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
+  }
+
+  private func restore(from path: String, identity: String) throws {
+    let file = try SafeTensorsCollection(path: path)
+    let metadata = file.file.metadata
+    // The number of steps may be raised between runs; everything else has to be the same for the same result.
+    guard metadata["phase"] == phase, let saved = metadata["step"].flatMap(Int.init) else {
+      throw StateError(path: path, reason: "it belongs to \"\(metadata["phase"] ?? "something else")\", not to \"\(phase)\"")
+    }
+    var former = try decoded(Options.self, metadata["options"] ?? "", path)
+    former.steps = options.steps
+    guard former == options else {
+      throw StateError(path: path, reason: "it was made with other settings (\(metadata["options"] ?? "none"))")
+    }
+    guard metadata["identity"] ?? "" == identity else {
+      throw StateError(path: path, reason: "it was made with other pictures, other prompts or another base")
+    }
+    func list(_ kind: String) throws -> [Tensor] { try parameters.keys.map { try file.tensor("\(kind)/\($0)") } }
+    let values = try list("parameter")
+    withoutGrad { for (parameter, value) in zip(parameters.values, values) { parameter.detached().copyInPlace(value) } }
+    optimizer.restore(
+      firstMoments: try list("moment1"), secondMoments: try list("moment2"), steps: try list("steps"))
+    try average?.restore(list("average"))
+    generator.state = try file.tensor("generator").cloned()
+    losses = try file.tensor("losses").floats()
+    step = saved
+  }
+}
+
+/// A loss that is no longer a number.
+public struct Diverged: Error, CustomStringConvertible {
+  public let phase: String
+  public let step: Int
+  public let learningRate: Double
+
+  public var description: String {
+    "\(phase): the loss is not finite at step \(step) (learning rate \(learningRate)); lower the learning rate"
+  }
+}
+
+/// A saved state that does not belong to this run.
+public struct StateError: Error, CustomStringConvertible {
+  public let path: String
+  public let reason: String
+
+  public init(path: String, reason: String) {
+    self.path = path
+    self.reason = reason
+  }
+
+  public var description: String {
+    "\(path) cannot be continued: \(reason). Use the settings it was made with, or delete it to start again"
+  }
+}
+
+private func encoded<Content: Encodable>(_ value: Content) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys]
+  return String(decoding: try encoder.encode(value), as: UTF8.self)
+}
+
+private func decoded<Content: Decodable>(_ type: Content.Type, _ text: String, _ path: String) throws -> Content {
+  do {
+    return try JSONDecoder().decode(type, from: Data(text.utf8))
+  } catch {
+    throw StateError(path: path, reason: "its settings cannot be read")
+  }
+}

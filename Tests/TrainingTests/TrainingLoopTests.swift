@@ -1,0 +1,93 @@
+import Foundation
+import OrderedCollections
+import Testing
+import Torch
+import Training
+
+@Suite struct TrainingLoopTests {
+  /// Fits y = w x + b to noisy points of a line; all randomness from the loop's generator.
+  private struct Line {
+    let loop: TrainingLoop
+    let w = Tensor([0.0] as [Float])
+    let b = Tensor([0.0] as [Float])
+
+    init(steps: Int, learningRate: Double = 0.05, seed: UInt64 = 1, accumulation: Int = 1) {
+      loop = TrainingLoop(
+        phase: "fitting a line", parameters: ["w": w, "b": b],
+        options: .init(
+          steps: steps, learningRate: LearningRate(peak: learningRate, shape: .constant, warmup: 2), weightDecay: 0,
+          accumulation: accumulation, averageDecay: 0.9, seed: seed))
+    }
+
+    func run(state: String? = nil, stopAfter: Int = .max) throws {
+      try loop.run(state: state, progress: { $0.step < stopAfter }) {
+        let x = Tensor.randn([8], generator: loop.generator)
+        return (w * x + b).meanSquaredError(3 * x - 1)
+      }
+    }
+
+    var values: [Float] { [w, b].flatMap { $0.floats() } + (loop.average?.averages.flatMap { $0.floats() } ?? []) }
+  }
+
+  private func temporaryFile() -> String {
+    FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).safetensors").path
+  }
+
+  @Test func learnsTheLine() throws {
+    let line = Line(steps: 400)
+    try line.run()
+    #expect(abs(line.w.item() - 3) < 0.05)
+    #expect(abs(line.b.item() + 1) < 0.05)
+  }
+
+  @Test("a resumed run ends with the same bits", arguments: [1, 3])
+  func resume(accumulation: Int) throws {
+    let file = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    let whole = Line(steps: 12, accumulation: accumulation)
+    try whole.run()
+
+    let first = Line(steps: 12, accumulation: accumulation)
+    let stop = #expect(throws: Interrupted.self) { try first.run(state: file, stopAfter: 5) }
+    #expect(stop?.step == 5)
+    #expect(stop?.description.contains(file) == true)
+    #expect(first.values != whole.values, "the first part alone must not be the whole")
+
+    let second = Line(steps: 12, accumulation: accumulation)
+    try second.run(state: file)
+    #expect(second.values == whole.values)
+    #expect(second.loop.losses == whole.loop.losses)
+  }
+
+  @Test func stateOfOtherSettingsIsRefused() throws {
+    let file = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    try Line(steps: 3).run(state: file)
+    let error = #expect(throws: StateError.self) { try Line(steps: 5, learningRate: 0.1).run(state: file) }
+    #expect(error?.description.contains("other settings") == true)
+    #expect(error?.description.contains(file) == true)
+    // More steps continue.
+    let longer = Line(steps: 5)
+    try longer.run(state: file)
+    #expect(longer.loop.step == 5)
+  }
+
+  @Test func divergenceStops() throws {
+    let parameter = Tensor([1.0] as [Float])
+    let loop = TrainingLoop(
+      phase: "diverging", parameters: ["x": parameter], options: .init(steps: 9, learningRate: LearningRate(peak: 0.1)))
+    let error = #expect(throws: Diverged.self) {
+      try loop.run(state: nil, progress: { _ in true }) { (parameter * Double.infinity).sum() }
+    }
+    #expect(error?.description.contains("step 0") == true)
+  }
+
+  @Test func learningRateShapes() {
+    let rate = LearningRate(peak: 2, shape: .cosine, warmup: 4)
+    #expect((0..<4).map { rate.rate(step: $0, total: 14) } == [0.5, 1, 1.5, 2])
+    #expect(rate.rate(step: 4, total: 14) == 2)
+    #expect(abs(rate.rate(step: 9, total: 14) - 2 * (0.01 + 0.99 * 0.5)) < 1e-12)
+    #expect(abs(rate.rate(step: 14, total: 14) - 0.02) < 1e-12)
+    #expect(LearningRate(peak: 3).rate(step: 1000, total: 10) == 3)
+  }
+}
