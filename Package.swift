@@ -97,6 +97,14 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // The miniature world with ground truth and the base model trained on it.
+    .target(
+      name: "Toybox",
+      dependencies: [
+        "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
@@ -150,6 +158,13 @@ let package = Package(
       name: "TrainingTests",
       dependencies: [
         "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "ToyboxTests",
+      dependencies: [
+        "Toybox", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

@@ -1,0 +1,58 @@
+internal import Diffusion
+internal import Foundation
+internal import OrderedCollections
+internal import SafeTensors
+internal import Tokenization
+internal import Torch
+
+/// Writes the base as a folder that diffusers' StableDiffusionXLPipeline loads.
+struct BaseFolder {
+  let path: String
+
+  /// Reads one of the configurations that the recipe holds as text.
+  static func configuration<Configuration: Decodable>(_ text: String) throws -> Configuration {
+    try JSONDecoder().decode(Configuration.self, from: Data(text.utf8))
+  }
+
+  func write(tokenizer: CLIPTokenizer, autoencoder: AutoencoderTraining, scalingFactor: Double, base: BaseTraining) throws {
+    for component in ["tokenizer", "tokenizer_2"] {
+      try FileManager.default.createDirectory(atPath: "\(path)/\(component)", withIntermediateDirectories: true)
+      try tokenizer.save(to: URL(fileURLWithPath: "\(path)/\(component)"))
+    }
+    let vocabulary = tokenizer.count
+    let end = tokenizer.eosTokenID
+    var vae: AutoencoderKL.Configuration = try Self.configuration(BaseConfiguration.vae)
+    vae.scalingFactor = scalingFactor
+    try write("vae", try Self.json(vae), autoencoder.store, "diffusion_pytorch_model")
+    try write("unet", BaseConfiguration.unet, base.unetStore, "diffusion_pytorch_model")
+    let text = BaseConfiguration.textEncoder(vocabulary: vocabulary, end: end)
+    try write("text_encoder", text, base.textStore, "model")
+    let text2 = BaseConfiguration.textEncoder2(vocabulary: vocabulary, end: end)
+    try write("text_encoder_2", text2, base.textStore2, "model")
+    try FileManager.default.createDirectory(atPath: "\(path)/scheduler", withIntermediateDirectories: true)
+    try AtomicFile.write(
+      BaseConfiguration.scheduler + "\n", to: "\(path)/scheduler/scheduler_config.json", overwrite: true)
+    try AtomicFile.write(BaseConfiguration.pipeline + "\n", to: "\(path)/model_index.json", overwrite: true)
+  }
+
+  /// One component: its configuration and its weights in half precision.
+  private func write(_ component: String, _ configuration: String, _ store: WeightStore, _ file: String) throws {
+    try FileManager.default.createDirectory(atPath: "\(path)/\(component)", withIntermediateDirectories: true)
+    try AtomicFile.write(configuration + "\n", to: "\(path)/\(component)/config.json", overwrite: true)
+    let half = store.parameters.mapValues { $0.detached().to(dtype: .float16) }
+    try saveSafeTensors(half, metadata: ["format": "pt"], to: "\(path)/\(component)/\(file).safetensors", overwrite: true)
+  }
+
+  /// The judge goes with the base that it judges.
+  func write(oracle: WeightStore) throws {
+    try FileManager.default.createDirectory(atPath: "\(path)/\(Oracle.folder)", withIntermediateDirectories: true)
+    let half = oracle.parameters.mapValues { $0.detached().to(dtype: .float16) }
+    try saveSafeTensors(half, to: "\(path)/\(Oracle.folder)/\(Oracle.file).safetensors", overwrite: true)
+  }
+
+  static func json(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+}

@@ -1,0 +1,103 @@
+internal import Diffusion
+internal import Foundation
+internal import OrderedCollections
+internal import SafeTensors
+internal import Tokenization
+public import Torch
+public import Training
+
+/// Trains the whole base from nothing: pictures, tokenizer, autoencoder, text encoders with UNet, oracle.
+///
+/// Every stage saves its state in `work`, so the same command continues where an earlier run ended.
+public struct ToyboxBase {
+  public let recipe: BaseRecipe
+  /// Folder for states; large, not kept.
+  public let work: String
+  /// Folder of the finished base.
+  public let output: String
+
+  public init(recipe: BaseRecipe, work: String, output: String) {
+    self.recipe = recipe
+    self.work = work
+    self.output = output
+  }
+
+  /// - Throws: `Interrupted` when the handler asks to stop; every stage's state is kept then.
+  public func train(progress: @escaping ProgressHandler) throws {
+    try FileManager.default.createDirectory(atPath: work, withIntermediateDirectories: true)
+    let tokenizer = try BaseTokenizer.train(vocabularySize: recipe.vocabularySize)
+    let (pictures, captions) = try drawPictures(progress: progress)
+    let ids = Tensor.stacked(captions.map { Tensor(tokenizer.encode($0)) })
+
+    let autoencoder = try AutoencoderTraining(recipe: recipe)
+    try autoencoder.run(pictures: pictures, state: "\(work)/autoencoder.safetensors", progress: progress)
+    let latents = try encode(pictures, autoencoder, progress: progress)
+    let scalingFactor = 1 / latents.variance([0, 1, 2, 3]).sqrt().item()
+
+    let base = try BaseTraining(recipe: recipe, tokenizer: tokenizer)
+    let folder = BaseFolder(path: output)
+    func write() throws {
+      try folder.write(tokenizer: tokenizer, autoencoder: autoencoder, scalingFactor: scalingFactor, base: base)
+    }
+    let losses = try base.run(
+      latents: latents * scalingFactor, captions: ids, emptyCaption: Tensor(tokenizer.encode("")),
+      state: "\(work)/base.safetensors", progress: progress,
+      afterStep: { step, average in
+        if step % recipe.previewEvery == 0 { try average?.whileApplied(write) }
+      })
+    try write()
+
+    let oracle = OracleTraining(recipe: recipe)
+    try oracle.run(state: "\(work)/oracle.safetensors", progress: progress)
+    try folder.write(oracle: oracle.store)
+
+    // What is judged is what was written, in half precision.
+    var unseen = SceneSampler(random: SplitMix64(seed: recipe.evaluationSeed))
+    let evaluation = try BaseEvaluation.run(
+      model: DiffusionModel(folder: output), oracle: Oracle(base: output),
+      psnr: autoencoder.reconstructionPSNR(of: renderBatch(unseen.next(recipe.evaluationPictures))),
+      count: recipe.evaluationPictures, seed: recipe.evaluationSeed, progress: progress)
+    let card = ModelCard(recipe: recipe, evaluation: evaluation, losses: ["base": losses])
+    try card.write(to: output)
+  }
+
+  /// Pictures uint8 [N, 3, 64, 64] with their captions, drawn once.
+  private func drawPictures(progress: ProgressHandler) throws -> (pictures: Tensor, captions: [String]) {
+    let file = "\(work)/pictures.safetensors"
+    if FileManager.default.fileExists(atPath: file) {
+      let saved = try SafeTensorsCollection(path: file)
+      let captions = (saved.file.metadata["captions"] ?? "").components(separatedBy: "\n")
+      let pictures = try saved.tensor("pictures")
+      if pictures.dim(0) == recipe.pictures, captions.count == recipe.pictures { return (pictures, captions) }
+    }
+    var random = SplitMix64(seed: recipe.worldSeed)
+    var sampler = SceneSampler(random: SplitMix64(seed: random.next()))
+    var pictures: [Tensor] = []
+    var captions: [String] = []
+    var timer = StepTimer()
+    while captions.count < recipe.pictures {
+      let batch = (0..<min(500, recipe.pictures - captions.count)).map { _ in sampler.next() }
+      pictures.append(renderBatch(batch))
+      captions += batch.map { Caption.make($0, &random) }
+      timer.tick()
+      let report = ProgressReport(
+        phase: "drawing pictures", step: captions.count, total: recipe.pictures,
+        secondsPerStep: timer.secondsPerStep.map { $0 / 500 })
+      if !progress(report) { throw Interrupted(phase: report.phase, step: captions.count, state: nil) }
+    }
+    let all = Tensor.concatenated(pictures)
+    try saveSafeTensors(
+      ["pictures": all], metadata: ["captions": captions.joined(separator: "\n")], to: file, overwrite: true)
+    return (all, captions)
+  }
+
+  private func encode(
+    _ pictures: Tensor, _ autoencoder: AutoencoderTraining, progress: ProgressHandler
+  ) throws -> Tensor {
+    let file = "\(work)/latents.safetensors"
+    if FileManager.default.fileExists(atPath: file) { return try SafeTensorsCollection(path: file).tensor("latents") }
+    let latents = try autoencoder.latents(of: pictures, progress: progress)
+    try saveSafeTensors(["latents": latents], to: file, overwrite: true)
+    return latents
+  }
+}

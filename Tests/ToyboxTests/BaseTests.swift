@@ -1,0 +1,70 @@
+import Diffusion
+import Foundation
+import Images
+import OrderedCollections
+import Testing
+import Torch
+import Toybox
+import Training
+
+private let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
+
+/// The base and the examples that are shipped.
+@Suite struct BaseTests {
+  private let base = root.appending(path: "Models/toybox").path
+
+  @Test("the shipped pictures are the renders whose truth the demo assumes", arguments: Example.subjects + Example.styles)
+  func examples(example: Example) throws {
+    let folder = try ImageFolder(
+      contentsOf: root.appending(path: "Examples/Toybox/\(example.kind.rawValue)s/\(example.name)").path)
+    #expect(folder.pictures.map(\.prompt) == example.scenes.map { _ in example.prompt })
+    for (shipped, rendered) in zip(folder.pictures, example.pictures) {
+      // Other processors may round a sum differently.
+      let difference = (shipped.image.tensor - rendered.tensor).abs().max().item() * 255
+      #expect(difference <= 1, "\(example.name)/\(shipped.name): largest difference \(difference) of 255")
+    }
+    #expect(folder.pictures.count == (example.kind == .subject ? 5 : 1))
+  }
+
+  @Test func examplesAreWithheld() {
+    #expect(Example.subjects.allSatisfy { $0.scenes.allSatisfy(\.isWithheld) })
+    #expect(Example.styles.allSatisfy { $0.scenes.allSatisfy { Withheld.contains($0.style) } })
+  }
+
+  @Test func unknownExampleNamesTheKnownOnes() {
+    let error = #expect(throws: ExampleError.self) { try Example.named("dragon", .subject) }
+    #expect(error?.description == "there is no example subject \"dragon\"; choose one of cat, robot, mushroom, bird, dog, ghost")
+  }
+
+  /// The base really draws what it is told: one picture of each class, read by the oracle.
+  @Test func shippedBaseDrawsClassesAndPlaces() throws {
+    let model = try DiffusionModel(folder: base)
+    let oracle = try Oracle(base: base)
+    let truth = SubjectClass.allCases.map { subjectClass in
+      let identity = Identity(
+        proportion: 0.5, width: 1, primary: .red, secondary: .white, accent: .yellow, marking: .none)
+      return Scene(Subject(subjectClass, identity), context: .grass)
+    }
+    let request = TextToImage(
+      prompts: truth.map { "a red \($0.subjectClass) on grass" }, sampler: .euler, steps: 12, guidance: 4, seed: 3)
+    let pictures = try request.generate(with: model)
+    let judged = oracle.judge(pictures, truth: truth)
+    let renders = oracle.judge(renderBatch(truth).to(dtype: .float32) / 255, truth: truth)
+    #expect(try #require(renders.scores["class"]).accuracy >= 0.9)
+    #expect(try #require(judged.scores["class"]).accuracy >= 0.75, "\(judged.scores)")
+    #expect(try #require(judged.scores["context"]).accuracy >= 0.75, "\(judged.scores)")
+  }
+
+  /// The oracle can tell: a truth that does not belong to the picture gets little.
+  @Test func oracleToldAWrongTruthDisagrees() throws {
+    let oracle = try Oracle(base: base)
+    var sampler = SceneSampler(random: SplitMix64(seed: 77))
+    let scenes = sampler.next(64)
+    let pictures = renderBatch(scenes).to(dtype: .float32) / 255
+    let right = try #require(oracle.judge(pictures, truth: scenes).scores["class"]).accuracy
+    let wrong = try #require(oracle.judge(pictures, truth: Array(scenes.dropFirst() + scenes.prefix(1))).scores["class"]).accuracy
+    #expect(right > 0.85)
+    #expect(wrong < 0.25)
+  }
+}
