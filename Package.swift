@@ -15,8 +15,9 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
-      ])
+        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training", "Workflows",
+      ]),
+    .executable(name: "ziplora", targets: ["Command"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -105,6 +106,24 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
+    .target(
+      name: "Workflows",
+      dependencies: [
+        "Diffusion", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox", "Training",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: swiftSettings),
+    // The command line: options in, a workflow run, results out.
+    .executableTarget(
+      name: "Command",
+      dependencies: [
+        "Diffusion", "Images", "LoRA", "Merging", "Toybox", "Training", "Torch", "Workflows",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
@@ -167,6 +186,14 @@ let package = Package(
         "Toybox", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "Command", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Workflows",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      exclude: ["Help"],
       swiftSettings: swiftSettings),
   ],
   cxxLanguageStandard: .cxx20

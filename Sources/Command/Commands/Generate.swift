@@ -1,0 +1,56 @@
+internal import ArgumentParser
+internal import Diffusion
+internal import Workflows
+
+struct Generate: WorkflowCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Draw pictures of prompts, with any number of LoRAs.",
+    discussion: """
+      Prints the path of each picture. Its settings are in its PNG metadata (parameters as A1111 reads them, and ziplora \
+      as JSON), and a record of the run is in FILE.png.json or DIR/run.json.
+
+      Example: ziplora generate --base sdxl --lora zip.safetensors --prompt "a sbu dog in szn style" --output dog.png
+      """)
+
+  @OptionGroup(title: "Base model") var base: BaseOptions
+
+  @Option(help: ArgumentHelp("What to draw; may be repeated.", valueName: "text"))
+  var prompt: [String]
+
+  @Option(help: ArgumentHelp("What not to draw.", valueName: "text"))
+  var negativePrompt: String?
+
+  @Option(help: ArgumentHelp("A LoRA and how strongly it acts (1 when not given); may be repeated.", valueName: "file[:weight]"))
+  var lora: [String] = []
+
+  @Option(help: "The way from noise to a picture.")
+  var sampler: Sampler = .euler
+
+  @Option(help: ArgumentHelp("Steps of that way.", valueName: "n"))
+  var steps = 50
+
+  @Option(help: ArgumentHelp("How far to go beyond what the prompt alone asks for; none up to 1.", valueName: "scale"))
+  var guidance = 5.0
+
+  @OptionGroup var size: SizeOptions
+
+  @Option(help: ArgumentHelp("Seed of the first picture of each prompt; the next has the next one.", valueName: "n"))
+  var seed: UInt64 = 0
+
+  @Option(help: ArgumentHelp("Pictures of each prompt.", valueName: "n"))
+  var count = 1
+
+  @Option(help: ArgumentHelp("FILE.png for one picture, a folder for any number.", valueName: "file|dir"))
+  var output: String
+
+  @OptionGroup var overwriting: OverwriteOptions
+
+  var workflow: GenerateImages {
+    GenerateImages(
+      base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora.map(WeightedFile.init(argument:)),
+      sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count, output: output,
+      overwrite: overwriting.overwrite)
+  }
+
+  func text(of outcome: [String]) -> String { outcome.joined(separator: "\n") }
+}

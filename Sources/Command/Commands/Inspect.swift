@@ -1,0 +1,32 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Workflows
+
+struct Inspect: WorkflowCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say what is in a LoRA file, or how much two of them stand in each other's way.",
+    discussion: """
+      With two files, the cosines of their columns are shown: where they are large, adding the LoRAs up as they are \
+      spoils both.
+
+      Example: ziplora inspect dog.safetensors ink.safetensors
+      """)
+
+  @Argument(help: ArgumentHelp("One LoRA file, or two to compare.", valueName: "file"))
+  var files: [String]
+
+  @Option(help: ArgumentHelp("Base model to check the files against, and to compare different dialects.", valueName: "dir"))
+  var base: String?
+
+  @Flag(help: "Print JSON, with every layer.")
+  var json = false
+
+  var workflow: InspectAdapters { InspectAdapters(files: files, base: base) }
+
+  func text(of outcome: InspectAdapters.Outcome) throws -> String {
+    guard json else { return outcome.summary }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(outcome), as: UTF8.self)
+  }
+}

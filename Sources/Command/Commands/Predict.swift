@@ -1,0 +1,31 @@
+internal import ArgumentParser
+internal import Workflows
+
+/// For developers: Scripts/check_zip.sh compares what it writes with diffusers.
+struct Predict: WorkflowCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Write the noise prediction for a random sample, with its inputs, for Scripts/check_merged.py.",
+    shouldDisplay: false)
+
+  @OptionGroup(title: "Base model") var base: BaseOptions
+
+  @Option(help: ArgumentHelp("A LoRA and how strongly it acts; may be repeated.", valueName: "file[:weight]"))
+  var lora: [String] = []
+
+  @Option(help: ArgumentHelp("What the sample is to show.", valueName: "text"))
+  var prompt: String
+
+  @Option(help: ArgumentHelp("Seed of the sample.", valueName: "n"))
+  var seed: UInt64 = 0
+
+  @Option(help: ArgumentHelp("Safetensors file to write.", valueName: "file"))
+  var output: String
+
+  @OptionGroup var overwriting: OverwriteOptions
+
+  var workflow: PredictNoise {
+    PredictNoise(
+      base: base.model, loras: lora.map(WeightedFile.init(argument:)), prompt: prompt, seed: seed, output: output,
+      overwrite: overwriting.overwrite)
+  }
+}

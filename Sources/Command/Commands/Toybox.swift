@@ -1,0 +1,86 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Images
+internal import SafeTensors
+internal import Torch
+internal import Toybox
+
+struct Toybox: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "The miniature world with ground truth, and the base model trained on it.",
+    subcommands: [Train.self, Sheet.self, Examples.self])
+
+  struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Train the Toybox base from nothing: tokenizer, autoencoder, text encoders, UNet, oracle.",
+      discussion: """
+        About two hours on two cores. The same command continues an interrupted training from its work folder. \
+        The base so far is written to the output folder now and then, to be looked at with 'ziplora generate'.
+        """)
+
+    @Option(help: ArgumentHelp("Folder of the finished base, in diffusers layout.", valueName: "dir"))
+    var output: String
+
+    @Option(help: ArgumentHelp("Folder for pictures and states; about 1 GB.", valueName: "dir"))
+    var work = "runs/toybox"
+
+    func run() throws {
+      let bar = ProgressBar()
+      try withTorchErrors { try ToyboxBase(recipe: BaseRecipe(), work: work, output: output).train(progress: bar.show) }
+      print(output)
+    }
+  }
+
+  struct Sheet: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Draw a contact sheet of the world, with captions.")
+
+    @Option(help: ArgumentHelp("The sheet.", valueName: "file.png"))
+    var output: String
+
+    @Option(help: "Pictures on it.")
+    var count = 96
+
+    @Option(help: "Pictures of a row.")
+    var columns = 12
+
+    @Option(help: "Seed of the scenes.")
+    var seed: UInt64 = 0
+
+    @Flag(help: "Replace an existing file.")
+    var overwrite = false
+
+    func validate() throws {
+      guard count > 0, columns > 0 else { throw ValidationError("--count and --columns must be at least 1") }
+    }
+
+    func run() throws {
+      var sampler = SceneSampler(random: SplitMix64(seed: seed))
+      let pictures = sampler.next(count).map { Image(rendered: $0) }
+      try ContactSheet(pictures, columns: columns, magnification: 2).image().write(to: output, overwrite: overwrite)
+      print(output)
+    }
+  }
+
+  struct Examples: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Write the example subjects and styles as folders of pictures with prompts: the demo's input.")
+
+    @Option(help: ArgumentHelp("Folder for subjects/NAME and styles/NAME.", valueName: "dir"))
+    var output: String
+
+    @Flag(help: "Replace existing files.")
+    var overwrite = false
+
+    func run() throws {
+      for example in Example.subjects + Example.styles {
+        let folder = "\(output)/\(example.kind.rawValue)s/\(example.name)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        for (index, picture) in example.pictures.enumerated() {
+          try picture.write(to: "\(folder)/\(index + 1).png", overwrite: overwrite)
+        }
+        try AtomicFile.write(example.prompt + "\n", to: "\(folder)/prompt.txt", overwrite: overwrite)
+        print(folder)
+      }
+    }
+  }
+}

@@ -1,0 +1,70 @@
+internal import ArgumentParser
+internal import Training
+internal import Workflows
+
+struct Train: WorkflowCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Train a LoRA on a few pictures of a subject, or on one picture of a style (DreamBooth).",
+    discussion: """
+      Ctrl-C saves the state; the same command continues from it and gives the same file to the byte.
+
+      Example: ziplora train --base sdxl --images dog --prompt "a sbu dog" --output dog.safetensors
+      """)
+
+  @OptionGroup(title: "Base model") var base: BaseOptions
+
+  @OptionGroup(title: "Pictures") var pictures: PictureOptions
+  @OptionGroup(title: "Training") var training: TrainingOptions
+  @OptionGroup(title: "Prior preservation") var prior: PriorOptions
+  @OptionGroup(title: "Sample pictures") var samples: SampleOptions
+  @OptionGroup(title: "State") var state: StateOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+
+  var workflow: TrainAdapter {
+    TrainAdapter(
+      base: base.model, pictures: pictures.source, size: pictures.size.size,
+      training: training.options(priorWeight: prior.priorWeight), prior: prior.pictures, samples: samples.pictures,
+      state: state.saved, output: output.adapter)
+  }
+}
+
+struct PictureOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("A folder of PNG, JPEG or WebP pictures, or one picture.", valueName: "dir|file"))
+  var images: String
+
+  @Option(help: ArgumentHelp("Prompt of every picture; by default the captions in the folder.", valueName: "text"))
+  var prompt: String?
+
+  @OptionGroup var size: SizeOptions
+
+  var source: PictureSource { PictureSource(images, prompt: prompt) }
+}
+
+struct PriorOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Folder of pictures of the whole class. Missing ones are put there.", valueName: "dir"))
+  var priorImages: String?
+
+  @Option(help: ArgumentHelp("Prompt of the class, such as \"a dog\"; the base draws missing pictures.", valueName: "text"))
+  var priorPrompt: String?
+
+  @Option(help: ArgumentHelp("Pictures of the class that there must be; those in the folder, or else 100.", valueName: "n"))
+  var priorCount: Int?
+
+  @Option(help: ArgumentHelp("Weight of the loss on pictures of the class.", valueName: "weight"))
+  var priorWeight = DreamBooth.Options().priorWeight
+
+  var pictures: PriorPictures? {
+    guard priorImages != nil || priorPrompt != nil || priorCount != nil else { return nil }
+    return PriorPictures(folder: priorImages, prompt: priorPrompt, count: priorCount)
+  }
+}
+
+struct SampleOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Prompt of a picture to draw while training; may be repeated.", valueName: "text"))
+  var samplePrompt: [String] = []
+
+  @Option(help: ArgumentHelp("Steps between sample pictures; a tenth of all when not given.", valueName: "n"))
+  var sampleEvery: Int?
+
+  var pictures: SamplePictures { SamplePictures(prompts: samplePrompt, every: sampleEvery) }
+}

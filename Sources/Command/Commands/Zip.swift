@@ -1,0 +1,29 @@
+internal import ArgumentParser
+internal import Workflows
+
+struct Zip: WorkflowCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Merge a subject LoRA and a style LoRA into one that draws the subject in the style (ZipLoRA).",
+    discussion: """
+      Writes FILE, its merger coefficients (STEM.coefficients.safetensors), a report of every layer \
+      (STEM.report.json) and a record of the run (FILE.json), and prints a summary. Ctrl-C saves the state; the same \
+      command continues from it and gives the same file to the byte.
+
+      Example: ziplora zip --base sdxl --subject dog.safetensors --style ink.safetensors --subject-images dog \
+      --style-images ink.png --subject-prompt "a sbu dog" --style-prompt "a house in szn style" --output zip.safetensors
+      """)
+
+  @OptionGroup(title: "Base model") var base: BaseOptions
+  @OptionGroup(title: "LoRAs") var sides: SideOptions
+  @OptionGroup(title: "Optimisation") var zip: ZipLoRAOptions
+  @OptionGroup(title: "State") var state: StateOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+
+  var workflow: ZipAdapters {
+    ZipAdapters(
+      base: base.model, subject: sides.subjectSide, style: sides.styleSide, size: sides.size.size, batch: zip.batch,
+      options: zip.options, state: state.saved, output: output.adapter)
+  }
+
+  func text(of outcome: ZipAdapters.Outcome) -> String { outcome.summary }
+}

@@ -1,0 +1,49 @@
+// A conformance is as visible as its type, so these imports are public.
+public import ArgumentParser
+public import Diffusion
+internal import LoRA
+public import Merging
+public import Torch
+public import Training
+
+/// The name of one of the dialects of LoRA files.
+struct DialectName: RawRepresentable, ExpressibleByArgument {
+  let rawValue: String
+
+  init?(rawValue: String) {
+    guard Dialects.named(rawValue) != nil else { return nil }
+    self.rawValue = rawValue
+  }
+
+  static var allValueStrings: [String] { Dialects.all.map(\.name) }
+}
+
+/// The types that a model can compute in and a file can hold.
+enum Precision: String, CaseIterable, ExpressibleByArgument {
+  case float32, bfloat16, float16
+
+  var dtype: DType {
+    switch self {
+    case .float32: .float32
+    case .bfloat16: .bfloat16
+    case .float16: .float16
+    }
+  }
+}
+
+extension Device: ExpressibleByArgument {
+  public init?(argument: String) { self.init(named: argument) }
+}
+
+extension Sampler: ExpressibleByArgument {
+  public init?(argument: String) {
+    guard let found = Self.all.first(where: { $0.name == argument }) else { return nil }
+    self = found
+  }
+
+  public static var allValueStrings: [String] { all.map(\.name) }
+}
+
+extension LearningRate.Shape: ExpressibleByArgument {}
+extension ZipObjective.Fidelity: ExpressibleByArgument {}
+extension ZipObjective.Similarity: ExpressibleByArgument {}

@@ -1,0 +1,56 @@
+internal import Foundation
+internal import Training
+
+/// Shows progress on standard error: one line that is drawn again on a terminal, a line now and then elsewhere.
+final class ProgressBar {
+  private let isTerminal = isatty(2) == 1
+  private let clock = ContinuousClock()
+  private var shown: ContinuousClock.Instant?
+  private var phase: String?
+
+  init() { Interruption.watch() }
+
+  /// Shows where the work stands; false when Ctrl-C was pressed.
+  func show(_ progress: ProgressReport) -> Bool {
+    for warning in progress.warnings { tell("warning: \(warning)") }
+    let isNew = progress.phase != phase
+    let isLast = progress.step >= progress.total
+    let pause: Duration = isTerminal ? .milliseconds(200) : .seconds(30)
+    if isNew || isLast || shown.map({ clock.now - $0 > pause }) ?? true {
+      if isNew, phase != nil, isTerminal { write("\n") }
+      write(isTerminal ? "\r\u{1B}[K\(line(progress))" : "\(line(progress))\n")
+      if isLast, isTerminal { write("\n") }
+      shown = clock.now
+      phase = isLast ? nil : progress.phase
+    }
+    return !Interruption.isAsked
+  }
+
+  /// Puts a line of its own on standard error.
+  func tell(_ message: String) {
+    if isTerminal, phase != nil { write("\r\u{1B}[K") }
+    write("\(message)\n")
+  }
+
+  private func line(_ progress: ProgressReport) -> String {
+    let width = 24
+    let filled = progress.total == 0 ? width : width * progress.step / progress.total
+    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+    let left = progress.secondsLeft.map { ", \(Self.time($0)) left" } ?? ""
+    let figures = progress.figures.map { "  \($0.name) \(Self.figure($0.value))" }.joined()
+    return "\(progress.phase)  \(bar)  \(progress.step)/\(progress.total)\(left)\(figures)"
+  }
+
+  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+  static func time(_ seconds: Double) -> String {
+    let whole = Int(seconds.rounded())
+    if whole < 60 { return "\(whole) s" }
+    if whole < 3600 { return "\(whole / 60):" + String(format: "%02d", whole % 60) + " min" }
+    return "\(whole / 3600):" + String(format: "%02d", whole / 60 % 60) + " h"
+  }
+
+  static func figure(_ value: Double) -> String {
+    value != 0 && abs(value) < 0.001 ? String(format: "%.2e", value) : String(format: "%.4g", value)
+  }
+}

@@ -1,0 +1,64 @@
+internal import ArgumentParser
+internal import Torch
+internal import Workflows
+
+struct BaseOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Base model: a folder in the layout of diffusers.", valueName: "dir"))
+  var base: String
+
+  @Option(help: "Type in which the base computes.")
+  var dtype = Precision.float32
+
+  @Option(help: ArgumentHelp("Where it computes: cpu, cuda, cuda:1 or mps.", valueName: "device"))
+  var device: Device = .cpu
+
+  @Option(help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
+  var threads: Int?
+
+  var model: BaseModel { BaseModel(base, dtype: dtype.dtype, device: device, threads: threads) }
+}
+
+struct SizeOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Width of the pictures; the base's own when not given.", valueName: "pixels"))
+  var width: Int?
+
+  @Option(help: ArgumentHelp("Height of the pictures; the base's own when not given.", valueName: "pixels"))
+  var height: Int?
+
+  var size: PictureSize { PictureSize(width: width, height: height) }
+}
+
+struct OverwriteOptions: ParsableArguments {
+  @Flag(help: "Replace files that exist.")
+  var overwrite = false
+}
+
+struct AdapterOutputOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("LoRA to write; a record of the run goes to FILE.json beside it.", valueName: "file"))
+  var output: String
+
+  @Option(help: "Dialect of the file; by default that of the subject when zipping, else kohya.")
+  var dialect: DialectName?
+
+  @Option(help: ArgumentHelp("Type of the numbers in the file.", valueName: "dtype"))
+  var saveDtype = Precision.float32
+
+  @OptionGroup var overwriting: OverwriteOptions
+
+  var adapter: AdapterOutput {
+    AdapterOutput(output, dialect: dialect?.rawValue, dtype: saveDtype.dtype, overwrite: overwriting.overwrite)
+  }
+}
+
+struct StateOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "File for the state that a stopped run continues from. By default it lies beside the output and goes when that is written.",
+      valueName: "file"))
+  var state: String?
+
+  @Option(help: ArgumentHelp("Seconds between saves of the state; Ctrl-C always saves it.", valueName: "seconds"))
+  var saveEvery = 60.0
+
+  var saved: SavedState { SavedState(path: state, every: saveEvery) }
+}

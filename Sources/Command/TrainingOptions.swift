@@ -1,0 +1,53 @@
+internal import ArgumentParser
+internal import LoRA
+internal import Training
+
+/// How a LoRA is trained; the defaults are those of `DreamBooth.Options`.
+struct TrainingOptions: ParsableArguments {
+  private static let defaults = DreamBooth.Options()
+
+  @Option(help: ArgumentHelp("Rank of the LoRA.", valueName: "n"))
+  var rank = defaults.rank
+
+  @Option(help: ArgumentHelp("The LoRA adds alpha / rank · up · down; the rank when not given.", valueName: "number"))
+  var alpha: Double?
+
+  @Option(
+    help: ArgumentHelp(
+      "Layers: kinds joined by + (attention, ff, proj, conv, text-encoders) or endings of paths with commas. "
+        + "(default: attention)",
+      valueName: "layers"),
+    transform: { try Targets($0) })
+  var targets = defaults.targets
+
+  @Option(help: ArgumentHelp("Updates.", valueName: "n"))
+  var steps = defaults.steps
+
+  @Option(help: ArgumentHelp("Largest learning rate of AdamW.", valueName: "rate"))
+  var learningRate = defaults.learningRate.peak
+
+  @Option(help: "How the learning rate goes on after the warmup.")
+  var schedule = defaults.learningRate.shape
+
+  @Option(help: ArgumentHelp("Steps in which the learning rate rises.", valueName: "n"))
+  var warmup = defaults.learningRate.warmup
+
+  @Option(help: ArgumentHelp("Weight decay of AdamW.", valueName: "number"))
+  var weightDecay = defaults.weightDecay
+
+  @Option(help: ArgumentHelp("Pictures of one pass.", valueName: "n"))
+  var batch = defaults.batch
+
+  @Option(help: ArgumentHelp("Passes of one step, to save memory.", valueName: "n"))
+  var accumulation = defaults.accumulation
+
+  @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))
+  var seed = defaults.seed
+
+  func options(priorWeight: Double) -> DreamBooth.Options {
+    DreamBooth.Options(
+      rank: rank, alpha: alpha, targets: targets, steps: steps,
+      learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup), weightDecay: weightDecay,
+      batch: batch, accumulation: accumulation, priorWeight: priorWeight, seed: seed)
+  }
+}

@@ -1,0 +1,15 @@
+internal import ArgumentParser
+internal import Workflows
+
+@main
+struct ZipLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ziplora",
+    abstract: "Put any subject into any style by merging LoRAs (ZipLoRA, arXiv 2311.13600).",
+    discussion: """
+      Messages go to standard error, results to standard output. \
+      Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
+      """,
+    version: Version.current,
+    subcommands: [Demo.self, Train.self, Zip.self, Generate.self, Inspect.self, Toybox.self, Predict.self])
+}

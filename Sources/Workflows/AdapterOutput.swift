@@ -1,0 +1,71 @@
+internal import Foundation
+internal import LoRA
+internal import OrderedCollections
+public import Torch
+
+/// Where and how a LoRA is written.
+public struct AdapterOutput: Codable, Sendable, Equatable {
+  public var path: String
+  /// By its name in `Dialects`; what the workflow says when nil.
+  public var dialect: String?
+  /// Of the factors in the file.
+  public var dtype: DType
+  /// Whether existing files may be replaced.
+  public var overwrite: Bool
+
+  public init(_ path: String, dialect: String? = nil, dtype: DType = .float32, overwrite: Bool = false) {
+    self.path = path
+    self.dialect = dialect
+    self.dtype = dtype
+    self.overwrite = overwrite
+  }
+
+  /// The path without `.safetensors`, which the names of everything beside it begin with.
+  var stem: String { Paths.stem(path) }
+
+  func validate() throws(SettingError) {
+    guard path.hasSuffix(".safetensors") else {
+      throw SettingError("output", path, expected: "a name that ends in .safetensors")
+    }
+    if let dialect, Dialects.named(dialect) == nil {
+      throw SettingError("dialect", dialect, expected: Dialects.all.map(\.name).joined(separator: " or "))
+    }
+  }
+
+  /// - Parameter fallback: the dialect when none is asked for.
+  func write(
+    _ adapter: Adapter, metadata: OrderedDictionary<String, String>, as fallback: any Dialect, for base: ModuleNames
+  ) throws {
+    let own: OrderedDictionary = ["ss_output_name": Paths.name(stem), "modelspec.title": Paths.name(stem)]
+    let described = Adapter(
+      factors: adapter.factors,
+      metadata: adapter.metadata.merging(own) { $1 }.merging(metadata) { $1 }
+        .merging(["ziplora.version": Version.current]) { $1 })
+    try AdapterFile.write(
+      described, to: path, as: dialect.flatMap(Dialects.named) ?? fallback, for: base, dtype: dtype, overwrite: overwrite)
+  }
+}
+
+/// Where a run that was stopped goes on from.
+public struct SavedState: Codable, Sendable, Equatable {
+  /// Beside the output, and removed once that is written, when nil. A file that is named is kept.
+  public var path: String?
+  /// Seconds between saves.
+  public var every: Double
+
+  public init(path: String? = nil, every: Double = 60) {
+    self.path = path
+    self.every = every
+  }
+
+  func validate() throws(SettingError) { try Demand.notNegative(every, "save-every") }
+
+  func path(beside output: AdapterOutput) -> String { path ?? "\(output.stem).state.safetensors" }
+
+  /// Called when the result is written.
+  func finish(beside output: AdapterOutput) throws {
+    guard path == nil else { return }
+    let state = path(beside: output)
+    if Paths.exists(state) { try FileManager.default.removeItem(atPath: state) }
+  }
+}

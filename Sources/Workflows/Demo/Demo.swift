@@ -1,0 +1,162 @@
+internal import Diffusion
+internal import Foundation
+internal import Images
+internal import LoRA
+internal import Merging
+internal import OrderedCollections
+internal import SafeTensors
+internal import Torch
+public import Toybox
+public import Training
+
+/// The whole story on the embedded base: a subject LoRA and a style LoRA are trained, merged directly and by ZipLoRA, and
+/// judged on pictures whose truth is known.
+public struct Demo: Workflow {
+  public static let name = "demo"
+
+  /// Folder of the Toybox base.
+  public var base: String
+  /// Folder with `subjects/NAME` and `styles/NAME`.
+  public var examples: String
+  public var output: String
+  public var subject: String
+  public var style: String
+  public var seed: UInt64
+  /// How each LoRA is trained.
+  public var subjectTraining: DreamBooth.Options
+  public var styleTraining: DreamBooth.Options
+  public var zip: ZipSettings
+  /// Pictures of "a sbu X in szn style" that are judged.
+  public var pictures: Int
+  /// Sampling steps and guidance of every picture.
+  public var steps: Int
+  public var guidance: Double
+  /// Whether an earlier report in the folder may be replaced.
+  public var overwrite: Bool
+
+  public init(
+    base: String, examples: String, output: String, subject: String = "cat", style: String = "notebook", seed: UInt64 = 0,
+    overwrite: Bool = false
+  ) {
+    self.base = base
+    self.examples = examples
+    self.output = output
+    self.subject = subject
+    self.style = style
+    self.seed = seed
+    self.overwrite = overwrite
+    let common = DreamBooth.Options(
+      rank: 16, steps: 200, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 10), batch: 4, seed: seed)
+    subjectTraining = common
+    styleTraining = common
+    // From the same seed both would start with the same down factors, and disturb each other more than any two LoRAs of
+    // different people do.
+    styleTraining.seed = seed &+ 500
+    zip = ZipSettings()
+    pictures = 24
+    steps = 20
+    guidance = 4
+  }
+
+  public func validate() throws {
+    do {
+      _ = try Example.named(subject, .subject)
+      _ = try Example.named(style, .style)
+    } catch let error as ExampleError {
+      throw SettingError(error.description)
+    }
+  }
+
+  /// - Throws: `Interrupted`, what training, zipping and files throw. A stopped demo continues in the training it was in.
+  public func run(progress: ProgressHandler) throws -> DemoResults {
+    try validate()
+    let began = ContinuousClock.now
+    try Paths.makeFolder(output)
+    try Paths.checkWritable(
+      ["report.html", "grid.png", "results.json", "run.json"].map { "\(output)/\($0)" }, overwrite: overwrite)
+    let (subjectExample, styleExample) = (try Example.named(subject, .subject), try Example.named(style, .style))
+    var clock = PhaseClock()
+    let model = try DiffusionModel(folder: base)
+    let oracle = try Oracle(base: base)
+    let subjectCache = try cache("subjects/\(subject)", model)
+    let styleCache = try cache("styles/\(style)", model)
+
+    func train(_ kind: String, _ pictures: LatentCache, _ options: DreamBooth.Options) throws -> Adapter {
+      let training = try DreamBooth(pictures, model: model, options: options, phase: "training the \(kind) LoRA")
+      let adapter = try training.run(state: state(kind), progress: progress)
+      clock.finish("train \(kind)")
+      return adapter
+    }
+    let subjectLoRA = try train("subject", subjectCache, subjectTraining)
+    let styleLoRA = try train("style", styleCache, styleTraining)
+
+    let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
+    let probe = try DiffusionProbe([subjectCache, styleCache], model: model, adaptsText: false, batch: zip.batch)
+    let zipper = try ZipLoRA(inputs, probe: probe, options: zip.options(seed: seed))
+    try zipper.optimize { state in
+      progress(
+        ProgressReport(
+          phase: "zipping", step: state.record.step, total: state.steps, secondsPerStep: state.record.seconds,
+          figures: [("subject", state.record.fidelity[0]), ("style", state.record.fidelity[1])]))
+    }
+    clock.finish("zip")
+
+    let adapters: OrderedDictionary<String, Adapter> = [
+      "subject alone": subjectLoRA, "style alone": styleLoRA,
+      "direct merge": try DirectMerge().merge(inputs, context: MergeContext()).adapter, "ziplora": zipper.zipped(),
+    ]
+    for (name, adapter) in adapters {
+      let file = "\(output)/\(name.replacing(" ", with: "-")).safetensors"
+      try AdapterFile.write(
+        adapter, to: file, as: DiffusersDialect(), for: model.moduleNames, dtype: .float16, overwrite: true)
+    }
+    let exam = DemoExam(demo: self, subject: subjectExample, style: styleExample, model: model, oracle: oracle)
+    let sheets = try withoutActuallyEscaping(progress) { try exam.draw(adapters, progress: $0) }
+    clock.finish("generate")
+
+    let results = DemoResults(rows: sheets.mapValues(\.fidelity), seconds: clock.seconds, seed: seed)
+    let report = DemoReport(
+      demo: self, results: results, sheets: sheets, exam: exam, zip: zipper.records,
+      inputs: (try pictures("subjects/\(subject)"), try pictures("styles/\(style)")))
+    try report.write(to: output)
+    try RunRecord(
+      self, inputs: BaseModel(base).files, outputs: ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" },
+      began: began
+    ).write(to: "\(output)/run.json", overwrite: overwrite)
+    for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
+    return results
+  }
+
+  private func state(_ kind: String) -> String { "\(output)/\(kind).state.safetensors" }
+
+  private func cache(_ folder: String, _ model: DiffusionModel) throws -> LatentCache {
+    let folder = try ImageFolder(contentsOf: "\(examples)/\(folder)")
+    return try LatentCache(
+      folder.pictures.map(\.image), prompts: folder.pictures.map { $0.prompt ?? "" }, model: model)
+  }
+
+  private func pictures(_ folder: String) throws -> [Image] {
+    try ImageFolder(contentsOf: "\(examples)/\(folder)").pictures.map(\.image)
+  }
+}
+
+/// How the demo zips: ZipLoRA's defaults for the Toybox base.
+public struct ZipSettings: Sendable, Codable {
+  public var steps = 100
+  public var learningRate = 0.01
+  public var batch = 4
+
+  func options(seed: UInt64) -> ZipOptions { ZipOptions(steps: steps, learningRate: learningRate, seed: seed) }
+}
+
+/// Seconds that each part of the demo took.
+struct PhaseClock {
+  private(set) var seconds: OrderedDictionary<String, Double> = [:]
+  private var last = ContinuousClock.now
+
+  mutating func finish(_ phase: String) {
+    let now = ContinuousClock.now
+    seconds[phase] = (now - last) / .seconds(1)
+    last = now
+  }
+}

@@ -1,0 +1,87 @@
+internal import Diffusion
+internal import LoRA
+internal import OrderedCollections
+internal import Torch
+internal import Toybox
+internal import Training
+
+/// What each model of the demo is asked to draw, and how it is judged.
+///
+/// Fidelity is the oracle's mean probability of the true answers for the pictures, divided by the same for true renders
+/// of the same subject, style and context: 1 is as good as the truth.
+struct DemoExam {
+  let demo: Demo
+  let subject: Example
+  let style: Example
+  let model: DiffusionModel
+  let oracle: Oracle
+
+  /// One model's pictures and marks.
+  struct Sheet {
+    /// "a sbu X in szn style", [N, 3, H, W].
+    let styled: Tensor
+    /// "a sbu X at the beach" and so on.
+    let placed: Tensor
+    let fidelity: DemoResults.Fidelity
+  }
+
+  static let contexts: [Context] = [.grass, .night, .beach, .snow]
+
+  var styledPrompt: String { "\(subject.prompt) in szn style" }
+  var placedPrompts: [String] { Self.contexts.map { "\(subject.prompt) \($0.rawValue)" } }
+
+  /// What the pictures should show, in other poses.
+  var styledTruth: [Scene] {
+    var random = SplitMix64(seed: demo.seed &+ 11)
+    return (0..<demo.pictures).map { _ in
+      Scene(subject.scenes[0].subject, style: style.scenes[0].style, pose: .random(&random))
+    }
+  }
+
+  var placedTruth: [Scene] {
+    var random = SplitMix64(seed: demo.seed &+ 12)
+    return Self.contexts.flatMap { context in
+      (0..<placedCount).map { _ in Scene(subject.scenes[0].subject, context: context, pose: .random(&random)) }
+    }
+  }
+
+  private var placedCount: Int { max(demo.pictures / 8, 1) }
+
+  func draw(
+    _ adapters: OrderedDictionary<String, Adapter>, progress: @escaping ProgressHandler
+  ) throws -> OrderedDictionary<String, Sheet> {
+    var sheets: OrderedDictionary<String, Sheet> = [:]
+    let total = adapters.count * 2 * demo.steps
+    for (place, (name, adapter)) in adapters.enumerated() {
+      let attachment = try Attachment(adapter, to: model.projections)
+      sheets[name] = try attachment.whileAttached {
+        func pictures(_ prompts: [String], _ count: Int, _ part: Int) throws -> Tensor {
+          let request = TextToImage(
+            prompts: prompts, sampler: .euler, steps: demo.steps, guidance: demo.guidance, seed: demo.seed &+ 1000,
+            count: count)
+          return try request.generate(with: model) { state in
+            let step = (place * 2 + part) * demo.steps + state.step
+            let report = ProgressReport(phase: "drawing and judging", step: step, total: total)
+            guard progress(report) else { throw Interrupted(phase: report.phase, step: step, state: nil) }
+          }
+        }
+        let styled = try pictures([styledPrompt], demo.pictures, 0)
+        let placed = try pictures(placedPrompts, placedCount, 1)
+        return Sheet(styled: styled, placed: placed, fidelity: fidelity(styled, placed))
+      }
+    }
+    return sheets
+  }
+
+  private func fidelity(_ styled: Tensor, _ placed: Tensor) -> DemoResults.Fidelity {
+    func share(_ pictures: Tensor, _ truth: [Scene], _ attributes: [Attribute]) -> Double {
+      let renders = renderBatch(truth).to(dtype: .float32) / 255
+      let ours = oracle.judge(pictures, truth: truth).mean(attributes, \.probability) ?? 0
+      let best = oracle.judge(renders, truth: truth).mean(attributes, \.probability) ?? 1
+      return ours / best
+    }
+    return DemoResults.Fidelity(
+      subject: share(styled, styledTruth, Attribute.ofSubject), style: share(styled, styledTruth, Attribute.ofStyle),
+      context: share(placed, placedTruth, [.context]))
+  }
+}

@@ -1,0 +1,167 @@
+internal import Foundation
+internal import Images
+internal import Merging
+public import OrderedCollections
+internal import SafeTensors
+internal import Torch
+internal import Toybox
+internal import Training
+
+/// The demo's figures, written as results.json.
+public struct DemoResults: Sendable, Codable {
+  /// Shares of what true renders reach; 1 is as good as the truth.
+  public struct Fidelity: Sendable, Codable {
+    /// Class, colours and marking of the subject, in "a sbu X in szn style".
+    public var subject: Double
+    /// Line, fill, tone, background, texture of the style, in the same pictures.
+    public var style: Double
+    /// The place, in "a sbu X at the beach" and the like.
+    public var context: Double
+  }
+
+  /// By the name of the model.
+  public var rows: OrderedDictionary<String, Fidelity>
+  public var seconds: OrderedDictionary<String, Double>
+  public var seed: UInt64
+
+  /// The table that the demo prints.
+  public var table: String {
+    let width = (rows.keys.map(\.count).max() ?? 0) + 2
+    func cell(_ text: String) -> String { String(repeating: " ", count: max(10 - text.count, 0)) + text }
+    func line(_ name: String, _ cells: [String]) -> String {
+      name + String(repeating: " ", count: width - name.count) + cells.map(cell).joined()
+    }
+    let head = line("", ["subject", "style", "context"])
+    let body = rows.map { name, row in
+      line(name, [row.subject, row.style, row.context].map { String(format: "%.3f", $0) })
+    }
+    return ([head] + body).joined(separator: "\n")
+  }
+
+  /// An object for each ordered dictionary, keys in their order.
+  func json() -> String {
+    func number(_ value: Double) -> String { String(format: "%.4f", value) }
+    let rows = rows.map { name, row in
+      "    \"\(name)\": {\"subject\": \(number(row.subject)), \"style\": \(number(row.style)), "
+        + "\"context\": \(number(row.context))}"
+    }
+    let seconds = seconds.map { "    \"\($0)\": \(String(format: "%.1f", $1))" }
+    return """
+      {
+        "rows": {
+      \(rows.joined(separator: ",\n"))
+        },
+        "seconds": {
+      \(seconds.joined(separator: ",\n"))
+        },
+        "seed": \(seed)
+      }
+
+      """
+  }
+}
+
+/// What the demo leaves to look at: grid.png, results.json and one HTML page that holds everything.
+struct DemoReport {
+  let demo: Demo
+  let results: DemoResults
+  let sheets: OrderedDictionary<String, DemoExam.Sheet>
+  let exam: DemoExam
+  let zip: [ZipRecord]
+  let inputs: (subject: [Image], style: [Image])
+
+  func write(to folder: String) throws {
+    let grid = grid().image()
+    try grid.write(
+      to: "\(folder)/grid.png", text: [("prompt", exam.styledPrompt), ("seed", "\(demo.seed)")], overwrite: true)
+    try AtomicFile.write(results.json(), to: "\(folder)/results.json", overwrite: true)
+    try AtomicFile.write(try html(grid), to: "\(folder)/report.html", overwrite: true)
+  }
+
+  /// Truth and models as rows; the styled pictures, then one in each place.
+  private func grid() -> ContactSheet {
+    let styledShown = 6
+    func cells(_ styled: Tensor, _ placed: Tensor) -> [ContactSheet.Cell] {
+      let perPlace = placed.dim(0) / DemoExam.contexts.count
+      let shown = (0..<styledShown).map { styled[$0] } + DemoExam.contexts.indices.map { placed[$0 * perPlace] }
+      return shown.map { ContactSheet.Cell(Image($0)) }
+    }
+    func renders(_ scenes: [Scene]) -> Tensor { renderBatch(scenes).to(dtype: .float32) / 255 }
+    var rows = [cells(renders(exam.styledTruth), renders(exam.placedTruth))]
+    rows += sheets.values.map { cells($0.styled, $0.placed) }
+    let columns = (1...styledShown).map { "in szn style \($0)" } + DemoExam.contexts.map(\.rawValue)
+    return ContactSheet(
+      title: "\(exam.styledPrompt)", columnLabels: columns, rowLabels: ["truth"] + Array(sheets.keys), rows: rows,
+      magnification: 2)
+  }
+
+  private func html(_ grid: Image) throws -> String {
+    let rows = results.rows.map { name, row in
+      let cells = [row.subject, row.style, row.context].map { "<td>\(String(format: "%.3f", $0))</td>" }.joined()
+      return "<tr class=\"\(name == "ziplora" ? "ours" : "")\"><th>\(name)</th>\(cells)</tr>"
+    }
+    let seconds = results.seconds.map { "\($0) \(String(format: "%.0f", $1)) s" }.joined(separator: " · ")
+    return """
+      <!doctype html>
+      <html lang="en"><head><meta charset="utf-8"><title>ZipLoRA demo: \(exam.styledPrompt)</title>
+      <style>
+      body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+      img { max-width: 100%; image-rendering: pixelated } table { border-collapse: collapse; margin: 1rem 0 }
+      th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #ddd } th:first-child { text-align: left }
+      .ours { background: #eaf6ea; font-weight: 600 } .inputs img { margin: 2px } figcaption { color: #555 }
+      </style></head><body>
+      <h1>\(exam.styledPrompt)</h1>
+      <p>Two LoRAs were trained on the Toybox base, one on \(inputs.subject.count) pictures of a subject, one on
+      \(inputs.style.count == 1 ? "a single picture" : "\(inputs.style.count) pictures") of a style, and merged in two ways.</p>
+      <figure class="inputs">\(try images(inputs.subject))<figcaption>“\(exam.subject.prompt)”</figcaption></figure>
+      <figure class="inputs">\(try images(inputs.style))<figcaption>“\(exam.style.prompt)”</figcaption></figure>
+      <h2>Fidelity</h2>
+      <p>The oracle's mean probability of the true attributes, as a share of what it gives true renders: 1 is as good as
+      the truth. Subject and style are read from “\(exam.styledPrompt)” (\(demo.pictures) pictures), context from
+      “\(exam.placedPrompts[0])” and the like.</p>
+      <table><tr><th></th><th>subject</th><th>style</th><th>context</th></tr>
+      \(rows.joined(separator: "\n"))
+      </table>
+      <h2>Pictures</h2>
+      <p>The same seeds in every row; the first row is drawn by the world itself, in poses of its own.</p>
+      \(try image(grid, width: grid.width))
+      <h2>Zipping</h2>
+      <p>Distance of the merged model from each LoRA alone, for that LoRA's own pictures and prompt, at each step.</p>
+      \(curve())
+      <p>\(seconds) · seed \(results.seed)</p>
+      </body></html>
+
+      """
+  }
+
+  private func images(_ pictures: [Image]) throws -> String {
+    try pictures.map { try image($0, width: $0.width * 2) }.joined()
+  }
+
+  private func image(_ picture: Image, width: Int) throws -> String {
+    "<img width=\"\(width)\" src=\"data:image/png;base64,\(Data(try picture.png()).base64EncodedString())\" alt=\"\">"
+  }
+
+  /// Both fidelity terms over the steps, means of five steps, as an inline drawing.
+  private func curve() -> String {
+    let (width, height) = (640.0, 220.0)
+    let smoothed = (0..<2).map { lora in
+      zip.indices.map { step in
+        let window = zip[max(0, step - 4)...step].map { $0.fidelity[lora] }
+        return window.reduce(0, +) / Double(window.count)
+      }
+    }
+    let top = smoothed.joined().max() ?? 1
+    let lines = Swift.zip(smoothed, ["#c2410c", "#1d4ed8"]).map { values, color -> String in
+      let points = values.enumerated().map { step, value in
+        let x = width * Double(step) / Double(max(values.count - 1, 1))
+        return String(format: "%.1f,%.1f", x, height - (height - 10) * value / top)
+      }
+      return "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"2\" points=\"\(points.joined(separator: " "))\"/>"
+    }
+    return """
+      <svg viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" role="img">\(lines.joined())
+      <text x="8" y="16" fill="#c2410c">subject</text><text x="80" y="16" fill="#1d4ed8">style</text></svg>
+      """
+  }
+}

@@ -1,0 +1,38 @@
+internal import Crypto
+internal import Foundation
+
+/// A file and what tells whether it is still the same.
+public struct FileDigest: Codable, Sendable, Equatable {
+  /// As the user gave it.
+  public let path: String
+  public let bytes: Int
+  /// In hexadecimal digits.
+  public let sha256: String
+
+  /// Reads a file of any size, a piece at a time.
+  public init(of path: String) throws {
+    let file = try FileHandle(forReadingFrom: URL(filePath: path))
+    defer { try? file.close() }
+    var hash = SHA256()
+    var bytes = 0
+    while let piece = try file.read(upToCount: 1 << 22), !piece.isEmpty {
+      hash.update(data: piece)
+      bytes += piece.count
+    }
+    self.path = path
+    self.bytes = bytes
+    sha256 = Self.hexadecimal(hash.finalize())
+  }
+
+  private static func hexadecimal(_ digest: SHA256.Digest) -> String {
+    digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+
+  /// The digest of texts in this order.
+  static func ofTexts(_ texts: [String]) -> String {
+    var hash = SHA256()
+    // The count before each text, so that no two lists run together to the same bytes.
+    for text in texts { hash.update(data: Data("\(text.utf8.count) \(text)".utf8)) }
+    return hexadecimal(hash.finalize())
+  }
+}

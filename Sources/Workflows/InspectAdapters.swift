@@ -1,0 +1,81 @@
+internal import Diffusion
+public import LoRA
+internal import Merging
+internal import OrderedCollections
+internal import Torch
+public import Training
+
+/// `ziplora inspect`: what is in a LoRA file, and how two of them stand in each other's way.
+public struct InspectAdapters: Workflow {
+  public static let name = "inspect"
+
+  public struct Outcome: Codable, Sendable, Equatable {
+    /// One a file.
+    public let files: [Inspection]
+    /// Of two files.
+    public let similarity: Similarity?
+  }
+
+  /// How much the columns of two LoRAs point the same way: where they do, adding the LoRAs up spoils both.
+  public struct Similarity: Codable, Sendable, Equatable {
+    /// A layer, or a block with the means over its layers.
+    public struct Row: Codable, Sendable, Equatable {
+      public let name: String
+      public let layers: Int
+      /// Mean |cos| of the columns.
+      public let meanCosine: Double
+      /// The same weighted by the columns' sizes.
+      public let overlap: Double
+    }
+
+    public let blocks: [Row]
+    public let layers: [Row]
+    /// Layers that only the first, and only the second file changes.
+    public let alone: [Int]
+  }
+
+  /// One or two.
+  public var files: [String]
+  /// What the files are for; without it, layers are called as the files call them.
+  public var base: String?
+
+  public init(files: [String], base: String? = nil) {
+    self.files = files
+    self.base = base
+  }
+
+  public func validate() throws {
+    guard (1...2).contains(files.count) else {
+      throw SettingError("\(files.count) files; expected one, or two to compare")
+    }
+  }
+
+  public func run(progress: ProgressHandler) throws -> Outcome {
+    try validate()
+    let adapters = try files.map { try AdapterFile(path: $0) }
+    let names = try base.map { try DiffusionModel(folder: $0).moduleNames }
+    let inspections = adapters.map { Inspection($0, base: names) }
+    guard adapters.count == 2 else { return Outcome(files: inspections, similarity: nil) }
+    if names == nil, adapters[0].dialect.name != adapters[1].dialect.name {
+      throw SettingError(
+        """
+        \(files[0]) is in the dialect \(adapters[0].dialect.name) and \(files[1]) in \(adapters[1].dialect.name), which \
+        name layers differently; give the base model that both are for with --base to compare them
+        """)
+    }
+    let both = try adapters.map { file in try names.map(file.adapter) ?? Adapter(factors: file.layers) }
+    return Outcome(files: inspections, similarity: Similarity(both[0], both[1]))
+  }
+}
+
+extension InspectAdapters.Similarity {
+  init(_ first: Adapter, _ second: Adapter) {
+    let table = withoutGrad { ColumnSimilarity.compare(first, second) }
+    layers = table.map { Row(name: $0, layers: 1, meanCosine: $1.meanCosine, overlap: $1.overlap) }
+    blocks = OrderedDictionary(grouping: layers, by: { Inspection.block(of: $0.name) }).map { name, rows in
+      func mean(_ value: (Row) -> Double) -> Double { rows.map(value).reduce(0, +) / Double(rows.count) }
+      return Row(name: name, layers: rows.count, meanCosine: mean(\.meanCosine), overlap: mean(\.overlap))
+    }
+    alone = [first, second].map { adapter in adapter.factors.keys.filter { table[$0] == nil }.count }
+  }
+}

@@ -1,0 +1,60 @@
+internal import Diffusion
+internal import Images
+
+/// What a picture says about itself in PNG text chunks: `parameters` as A1111 and what reads its pictures know it, and
+/// `ziplora` as JSON. Names of files without their folders, for pictures are passed on.
+struct PictureMetadata {
+  private struct Record: Encodable {
+    struct LoRA: Encodable {
+      let file: String
+      let weight: Double
+      let sha256: String
+    }
+
+    var prompt = ""
+    let negativePrompt: String?
+    let sampler: String
+    let steps: Int
+    let guidance: Double
+    var width = 0
+    var height = 0
+    var seed: UInt64 = 0
+    let base: String
+    let dtype: String
+    let loras: [LoRA]
+    let version = Version.current
+  }
+
+  private let record: Record
+
+  /// - Throws: for a LoRA file that cannot be read.
+  init(_ workflow: GenerateImages) throws {
+    record = Record(
+      negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
+      guidance: workflow.guidance, base: Paths.name(workflow.base.folder), dtype: "\(workflow.base.dtype)",
+      loras: try workflow.loras.map { lora in
+        .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: lora.path).sha256)
+      })
+  }
+
+  func texts(of request: TextToImage, _ image: Image) throws -> [(key: String, value: String)] {
+    var record = record
+    record.prompt = request.prompts[0]
+    (record.width, record.height, record.seed) = (image.width, image.height, request.seed)
+    return [("parameters", Self.parameters(record)), ("ziplora", try JSON.text(record, pretty: false))]
+  }
+
+  /// A1111: modules/processing.py create_infotext.
+  private static func parameters(_ record: Record) -> String {
+    let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\(shortest($0.weight))>" }.joined()
+    let negative = record.negativePrompt.map { "Negative prompt: \($0)\n" } ?? ""
+    return """
+      \(record.prompt)\(loras)
+      \(negative)Steps: \(record.steps), Sampler: \(record.sampler), CFG scale: \(shortest(record.guidance)), \
+      Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(record.base), \
+      Version: ziplora \(record.version)
+      """
+  }
+
+  private static func shortest(_ number: Double) -> String { Int(exactly: number).map(String.init) ?? "\(number)" }
+}

@@ -1,0 +1,58 @@
+internal import Diffusion
+internal import Foundation
+internal import Images
+internal import OrderedCollections
+internal import Training
+
+/// Pictures with their prompts: a folder or one file.
+public struct PictureSource: Codable, Sendable, Equatable {
+  public var path: String
+  /// Of every picture; the folder's own captions when nil.
+  public var prompt: String?
+
+  public init(_ path: String, prompt: String? = nil) {
+    self.path = path
+    self.prompt = prompt
+  }
+
+  /// What a source holds, read and complete.
+  struct Content {
+    let files: [String]
+    let images: [Image]
+    let prompts: [String]
+
+    /// Each prompt once.
+    var distinctPrompts: OrderedSet<String> { OrderedSet(prompts) }
+
+    func cache(_ model: DiffusionModel, _ size: PictureSize) throws -> LatentCache {
+      try LatentCache(images, prompts: prompts, model: model, width: size.width, height: size.height)
+    }
+
+    /// What tells this content from another.
+    func identity() throws -> [String] { try files.map { try FileDigest(of: $0).sha256 } + prompts }
+  }
+
+  /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
+  /// - Throws: `ImageError` for what cannot be read, `SettingError` for a picture without a prompt.
+  func load(promptOption option: String) throws -> Content {
+    guard Paths.exists(path) else {
+      throw ImageError.unreadable(name: path, reason: "no such file or folder")
+    }
+    let pictures: [(file: String, image: Image, caption: String?)]
+    if Paths.isFolder(path) {
+      let folder = try ImageFolder(contentsOf: path)
+      let prefix = path.hasSuffix("/") ? path : "\(path)/"
+      pictures = folder.pictures.map { (prefix + $0.name, $0.image, $0.prompt) }
+    } else {
+      pictures = [(path, try Image(contentsOf: path), nil)]
+    }
+    let prompts = try pictures.map { picture in
+      guard let prompt = prompt ?? picture.caption else {
+        let caption = Paths.isFolder(path) ? ", or write one into \(Paths.stem(picture.file)).txt" : ""
+        throw SettingError("\(picture.file) has no prompt; give one with --\(option)\(caption)")
+      }
+      return prompt
+    }
+    return Content(files: pictures.map(\.file), images: pictures.map(\.image), prompts: prompts)
+  }
+}

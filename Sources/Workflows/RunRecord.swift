@@ -1,0 +1,46 @@
+internal import Foundation
+internal import SafeTensors
+internal import Torch
+
+/// What made a file: written as FILE.json beside it, so that every result can be made again.
+public struct RunRecord<Settings: Workflow>: Codable {
+  public struct Versions: Codable, Sendable, Equatable {
+    public var ziplora = Version.current
+    public var libtorch = Engine.version
+  }
+
+  public let workflow: String
+  /// With every seed.
+  public let settings: Settings
+  public let inputs: [FileDigest]
+  public let outputs: [FileDigest]
+  public let versions: Versions
+  /// Results are the same to the byte for the same number.
+  public let threads: Int
+  public let seconds: Double
+
+  /// - Parameter began: when the run did.
+  init(_ settings: Settings, inputs: [String], outputs: [String], began: ContinuousClock.Instant) throws {
+    seconds = (ContinuousClock.now - began) / .seconds(1)
+    workflow = Settings.name
+    self.settings = settings
+    self.inputs = try inputs.map(FileDigest.init)
+    self.outputs = try outputs.map(FileDigest.init)
+    versions = Versions()
+    threads = Engine.threads
+  }
+
+  func write(to path: String, overwrite: Bool) throws {
+    try AtomicFile.write(JSON.text(self) + "\n", to: path, overwrite: overwrite)
+  }
+}
+
+/// How this package writes JSON: readable, and the same for the same values.
+enum JSON {
+  static func text(_ value: some Encodable, pretty: Bool = true) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting =
+      pretty ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes] : [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+}

@@ -1,0 +1,91 @@
+internal import Diffusion
+internal import Foundation
+internal import LoRA
+internal import OrderedCollections
+internal import Torch
+public import Training
+
+/// `ziplora train`: a LoRA from a few pictures.
+public struct TrainAdapter: Workflow {
+  public static let name = "train"
+
+  public var base: BaseModel
+  public var pictures: PictureSource
+  public var size: PictureSize
+  public var training: DreamBooth.Options
+  /// Pictures of the whole class, which the LoRA must leave as they are.
+  public var prior: PriorPictures?
+  public var samples: SamplePictures
+  public var state: SavedState
+  public var output: AdapterOutput
+
+  public init(
+    base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), training: DreamBooth.Options = .init(),
+    prior: PriorPictures? = nil, samples: SamplePictures = .init(), state: SavedState = .init(), output: AdapterOutput
+  ) {
+    self.base = base
+    self.pictures = pictures
+    self.size = size
+    self.training = training
+    self.prior = prior
+    self.samples = samples
+    self.state = state
+    self.output = output
+  }
+
+  public func validate() throws {
+    try base.validate()
+    try size.validate()
+    try Demand.atLeast(1, training.rank, "rank")
+    if let alpha = training.alpha { try Demand.positive(alpha, "alpha") }
+    try Demand.atLeast(1, training.steps, "steps")
+    try Demand.positive(training.learningRate.peak, "learning-rate")
+    try Demand.atLeast(0, training.learningRate.warmup, "warmup")
+    try Demand.notNegative(training.weightDecay, "weight-decay")
+    try Demand.atLeast(1, training.batch, "batch")
+    try Demand.atLeast(1, training.accumulation, "accumulation")
+    try Demand.notNegative(training.priorWeight, "prior-weight")
+    try prior?.validate()
+    try samples.validate()
+    try state.validate()
+    try output.validate()
+  }
+
+  /// - Returns: the path of the LoRA.
+  public func run(progress: ProgressHandler) throws -> String {
+    try validate()
+    let began = ContinuousClock.now
+    let record = Paths.record(of: output.path)
+    let statePath = state.path(beside: output)
+    try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
+    try Paths.checkWritable([statePath], overwrite: true)
+    let content = try pictures.load(promptOption: "prompt")
+    let model = try base.load()
+    let prior = try prior?.load(beside: output, base: base, model: model, seed: training.seed, progress: progress)
+
+    let dreamBooth = try DreamBooth(
+      try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training)
+    let identity = FileDigest.ofTexts(
+      try base.identity + content.identity() + ["prior"] + (prior?.identity() ?? []) + ["\(size)"])
+    let adapter = try dreamBooth.run(
+      state: statePath, identity: identity, saveEvery: state.every, progress: progress
+    ) { step in
+      try samples.draw(after: step, of: training.steps, beside: output, model: model, seed: training.seed, size: size)
+    }
+    try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
+    try RunRecord(self, inputs: base.files + content.files + (prior?.files ?? []), outputs: [output.path], began: began)
+      .write(to: record, overwrite: output.overwrite)
+    try state.finish(beside: output)
+    return output.path
+  }
+
+  /// What other programs show, and what calls the LoRA up.
+  private func metadata(_ content: PictureSource.Content) -> OrderedDictionary<String, String> {
+    var metadata: OrderedDictionary = [
+      "ss_steps": "\(training.steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.files.count)",
+      "ss_learning_rate": "\(training.learningRate.peak)", "ziplora.prompts": content.distinctPrompts.joined(separator: "\n"),
+    ]
+    if content.distinctPrompts.count == 1 { metadata["modelspec.trigger_phrase"] = content.prompts[0] }
+    return metadata
+  }
+}

@@ -1,0 +1,55 @@
+public import Training
+
+/// Something that a user can ask for, as a value: settings that can be checked, kept as JSON and run.
+///
+/// A workflow has no algorithm of its own. It reads, calls what computes, and writes the result with a `RunRecord` beside it.
+public protocol Workflow: Codable, Sendable {
+  associatedtype Outcome
+
+  /// As in `ziplora NAME` and in run records.
+  static var name: String { get }
+
+  /// Checks the settings as far as that goes without looking at a file.
+  ///
+  /// - Throws: `SettingError`.
+  func validate() throws
+
+  /// - Throws: `Interrupted` when the handler answers false; errors of files and models as they come.
+  func run(progress: ProgressHandler) throws -> Outcome
+}
+
+/// The version of this package, as in `ziplora --version` and in every file that it writes.
+public enum Version {
+  public static let current = "0.1.0"
+}
+
+/// A setting that makes no sense, by itself or beside the others.
+public struct SettingError: Error, CustomStringConvertible, Equatable {
+  public let description: String
+
+  public init(_ description: String) { self.description = description }
+
+  /// - Parameter option: as the command line spells it, without the dashes.
+  init(_ option: String, _ found: some CustomStringConvertible, expected: String) {
+    self.init("--\(option) \(found): expected \(expected)")
+  }
+}
+
+/// Checks of numbers, for `Workflow.validate`.
+enum Demand {
+  static func atLeast(_ least: Int, _ number: Int, _ option: String) throws(SettingError) {
+    guard number >= least else { throw SettingError(option, number, expected: "\(least) or more") }
+  }
+
+  static func positive(_ number: Double, _ option: String) throws(SettingError) {
+    guard number > 0, number.isFinite else { throw SettingError(option, number, expected: "a number above 0") }
+  }
+
+  static func notNegative(_ number: Double, _ option: String) throws(SettingError) {
+    guard number >= 0, number.isFinite else { throw SettingError(option, number, expected: "0 or more") }
+  }
+
+  static func finite(_ number: Double, _ option: String) throws(SettingError) {
+    guard number.isFinite else { throw SettingError(option, number, expected: "a finite number") }
+  }
+}

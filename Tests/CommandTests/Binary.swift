@@ -1,0 +1,124 @@
+import Foundation
+import Testing
+
+/// The repository and its reference values.
+let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+let goldens = "\(root)/Tests/Goldens"
+let base = "\(goldens)/pipelines/sdxl"
+let fixtures = "\(root)/Tests/ImagesTests/Fixtures"
+
+/// The ziplora command that was built with these tests, as a user starts it.
+struct Binary {
+  let status: Int32
+  let output: String
+  let errors: String
+
+  static var path: String {
+    #if os(macOS)
+      let tests = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }
+      return tests!.bundleURL.deletingLastPathComponent().appending(path: "ziplora").path
+    #else
+      return Bundle.main.bundleURL.appending(path: "ziplora").path
+    #endif
+  }
+
+  /// Runs a command to its end.
+  ///
+  /// - Parameter interruptAfter: Ctrl-C is sent once this stands on standard error.
+  @discardableResult
+  static func run(_ arguments: [String], interruptAfter phase: String? = nil) throws -> Binary {
+    let folder = try TemporaryFolder()
+    // Files and not pipes, which would block a command that says more than a pipe holds.
+    let (output, errors) = (try folder.emptyFile("output"), try folder.emptyFile("errors"))
+    let process = Process()
+    process.executableURL = URL(filePath: path)
+    process.arguments = arguments
+    process.standardOutput = try FileHandle(forWritingTo: output)
+    process.standardError = try FileHandle(forWritingTo: errors)
+    // Small models are no work for two threads, and tests run beside each other.
+    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
+    process.environment?["COLUMNS"] = nil
+    try process.run()
+    if let phase {
+      while process.isRunning, try !String(contentsOf: errors, encoding: .utf8).contains(phase) { usleep(2000) }
+      process.interrupt()
+    }
+    process.waitUntilExit()
+    return Binary(
+      status: process.terminationStatus, output: try String(contentsOf: output, encoding: .utf8),
+      errors: try String(contentsOf: errors, encoding: .utf8))
+  }
+
+  /// Runs a command that has to succeed.
+  @discardableResult
+  static func succeed(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+    let run = try run(arguments)
+    try #require(run.status == 0, "\(arguments.joined(separator: " ")): \(run.errors)", sourceLocation: sourceLocation)
+    return run.output
+  }
+}
+
+/// A folder that goes with the test.
+final class TemporaryFolder: Sendable {
+  let path: String
+
+  init() throws {
+    path = FileManager.default.temporaryDirectory.appending(path: "ziplora-" + UUID().uuidString).path
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  func callAsFunction(_ name: String) -> String { "\(path)/\(name)" }
+
+  func emptyFile(_ name: String) throws -> URL {
+    try Data().write(to: URL(filePath: self(name)))
+    return URL(filePath: self(name))
+  }
+
+  /// A folder of pictures from the fixtures, under names of their own.
+  func pictures(_ name: String, _ fixtureNames: String...) throws -> String {
+    try FileManager.default.createDirectory(atPath: self(name), withIntermediateDirectories: true)
+    for (index, fixture) in fixtureNames.enumerated() {
+      try FileManager.default.copyItem(atPath: "\(fixtures)/\(fixture)", toPath: "\(self(name))/\(index)-\(fixture)")
+    }
+    return self(name)
+  }
+
+  var names: [String] { get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() } }
+}
+
+func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
+
+/// A subject and a style LoRA, trained by the command on the small base; made once for all tests.
+struct TrainedLoRAs: Sendable {
+  let subject: String
+  let style: String
+  let pictures: String
+  let picture = "\(fixtures)/lossy.webp"
+  private let folder: TemporaryFolder
+
+  static let shared = Result { try TrainedLoRAs() }
+
+  private init() throws {
+    folder = try TemporaryFolder()
+    (subject, style) = (folder("dog.safetensors"), folder("ink.safetensors"))
+    pictures = try folder.pictures("dog", "rgb-8.png", "444.jpg")
+    let common = ["--base", base, "--steps", "4", "--learning-rate", "1e-2", "--rank", "2"]
+    for (images, prompt, seed, file) in [(pictures, "a sbu dog", "1", subject), (picture, "a house in szn style", "2", style)] {
+      let run = try Binary.run(
+        ["train", "--images", images, "--prompt", prompt, "--seed", seed, "--output", file] + common)
+      try #require(run.status == 0, "\(run.errors)")
+      #expect(run.output == "\(file)\n")
+    }
+  }
+
+  /// Arguments of `ziplora zip` for these.
+  func zip(steps: Int, output: String) -> [String] {
+    [
+      "zip", "--base", base, "--subject", subject, "--style", style, "--subject-images", pictures, "--style-images",
+      picture, "--subject-prompt", "a sbu dog", "--style-prompt", "a house in szn style", "--steps", "\(steps)",
+      "--learning-rate", "0.02", "--output", output,
+    ]
+  }
+}

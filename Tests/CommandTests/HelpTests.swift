@@ -1,0 +1,24 @@
+import Foundation
+import Testing
+
+@Suite struct HelpTests {
+  static let commands = [
+    "", "demo", "train", "zip", "generate", "inspect", "toybox", "toybox train", "toybox sheet", "toybox examples", "predict",
+  ]
+
+  /// To accept a change: `ziplora toybox train --help > "Tests/CommandTests/Help/ziplora toybox train.txt"`.
+  @Test(arguments: commands)
+  func helpIsAsWritten(_ command: String) throws {
+    let words = command.split(separator: " ").map(String.init)
+    let help = try Binary.run(words + ["--help"])
+    #expect(help.status == 0)
+    #expect(help.errors == "")
+    let file = (["ziplora"] + words).joined(separator: " ") + ".txt"
+    let expected = try String(contentsOfFile: "\(root)/Tests/CommandTests/Help/\(file)", encoding: .utf8)
+    #expect(help.output == expected)
+  }
+
+  @Test func versionIsTold() throws {
+    #expect(try Binary.succeed("--version") == "0.1.0\n")
+  }
+}

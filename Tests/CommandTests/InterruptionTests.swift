@@ -1,0 +1,49 @@
+import Foundation
+import Testing
+
+/// Ctrl-C in the middle: exit code 130, the state is saved, and the same command gives the very file of an uninterrupted run.
+@Suite struct InterruptionTests {
+  func expectSameAfterInterruption(_ phase: String, _ arguments: (_ output: String) -> [String]) throws {
+    // The name of the file is part of its metadata, so it is the same in two folders.
+    let (wholeFolder, folder) = (try TemporaryFolder(), try TemporaryFolder())
+    let whole = try Binary.run(arguments(wholeFolder("a.safetensors")))
+    try #require(whole.status == 0, "\(whole.errors)")
+
+    let command = arguments(folder("a.safetensors"))
+    let stopped = try Binary.run(command, interruptAfter: phase)
+    #expect(stopped.status == 130)
+    #expect(stopped.output == "")
+    #expect(stopped.errors.contains("a.state.safetensors, the same command continues from it"), "\(stopped.errors)")
+    #expect(try folder.names == ["a.state.safetensors"])
+
+    // Other settings, pictures or prompts are not mixed with the state.
+    let other = try Binary.run(command + ["--seed", "99"])
+    #expect(other.status == 1)
+    #expect(other.errors.contains("a.state.safetensors"), "\(other.errors)")
+    let otherPrompt = try Binary.run(command.map { $0 == "a sbu dog" ? "a sbu cat" : $0 })
+    #expect(otherPrompt.status == 1)
+    #expect(otherPrompt.errors.contains("prompts"), "\(otherPrompt.errors)")
+    #expect(try folder.names == ["a.state.safetensors"])
+
+    let resumed = try Binary.run(command)
+    try #require(resumed.status == 0, "\(resumed.errors)")
+    #expect(!resumed.errors.contains(" 1/"), "it began anew: \(resumed.errors)")
+    #expect(try bytes(folder("a.safetensors")) == bytes(wholeFolder("a.safetensors")))
+    #expect(try folder.names == wholeFolder.names)
+  }
+
+  @Test func training() throws {
+    let picture = "\(fixtures)/rgb-8.png"
+    try expectSameAfterInterruption("training the LoRA") { output in
+      [
+        "train", "--base", base, "--images", picture, "--prompt", "a sbu dog", "--rank", "2", "--steps", "40",
+        "--learning-rate", "1e-2", "--accumulation", "2", "--output", output,
+      ]
+    }
+  }
+
+  @Test func zipping() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    try expectSameAfterInterruption("zipping") { loras.zip(steps: 20, output: $0) }
+  }
+}

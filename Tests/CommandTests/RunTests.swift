@@ -1,0 +1,169 @@
+import Foundation
+import Images
+import LoRA
+import Merging
+import OrderedCollections
+import SafeTensors
+import Testing
+import Torch
+import Workflows
+
+/// What the commands write and print when all is well.
+@Suite struct RunTests {
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func json(_ path: String) throws -> [String: Any] {
+    try #require(try JSONSerialization.jsonObject(with: bytes(path)) as? [String: Any])
+  }
+
+  @Test func zippingTwoTrainedLoRAs() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    let run = try Binary.run(loras.zip(steps: 5, output: folder("zip.safetensors")))
+    try #require(run.status == 0, "\(run.errors)")
+    #expect(
+      try folder.names == ["zip.coefficients.safetensors", "zip.report.json", "zip.safetensors", "zip.safetensors.json"])
+    for text in [
+      "mean coefficient", "136 layers zipped, 0 added up, 0 in one LoRA only", "5 steps: all steps done",
+      folder("zip.report.json"),
+    ] {
+      #expect(run.output.contains(text), "\(run.output)")
+    }
+    #expect(run.errors.contains("zipping"))
+
+    let merged = try AdapterFile(path: folder("zip.safetensors"))
+    #expect(merged.dialect.name == "kohya")
+    #expect(merged.layers.values.allSatisfy { $0.rank == 4 })
+    #expect(merged.metadata["modelspec.merged_from"] == "dog, ink")
+    let (coefficients, names) = try MergerCoefficients.read(folder("zip.coefficients.safetensors"))
+    #expect(names == ["dog", "ink"])
+    #expect(coefficients.vectors.count == 136)
+
+    let report = try JSONDecoder().decode(MergeReport.self, from: bytes(folder("zip.report.json")))
+    #expect(report.records.count == 5)
+    #expect(report.inputs.map(\.name) == ["dog", "ink"])
+
+    let record = try JSONDecoder().decode(RunRecord<ZipAdapters>.self, from: bytes(folder("zip.safetensors.json")))
+    #expect(record.workflow == "zip")
+    #expect(record.settings.options.steps == 5)
+    #expect(record.versions.libtorch == Engine.version)
+    #expect(record.seconds > 0)
+    #expect(record.outputs[0] == (try FileDigest(of: folder("zip.safetensors"))))
+    #expect(record.inputs.contains(try FileDigest(of: loras.subject)))
+    #expect(record.inputs.contains { $0.path == "\(base)/unet/diffusion_pytorch_model.safetensors" })
+  }
+
+  @Test func digestIsSHA256() throws {
+    try Data("abc".utf8).write(to: URL(filePath: folder("abc")))
+    // FIPS 180-4, the example of one block.
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    #expect(try FileDigest(of: folder("abc")).sha256 == expected)
+  }
+
+  @Test func sameSeedGivesTheSameBytes() throws {
+    func train(_ name: String, seed: String) throws -> Data {
+      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
+      try Binary.succeed(
+        "train", "--base", base, "--images", "\(fixtures)/rgb-8.png", "--prompt", "a", "--steps", "2", "--rank", "2",
+        "--seed", seed, "--output", folder("\(name)/a.safetensors"))
+      return try bytes(folder("\(name)/a.safetensors"))
+    }
+    func generate(_ name: String, seed: String) throws -> Data {
+      try Binary.succeed(
+        "generate", "--base", base, "--prompt", "a", "--steps", "2", "--sampler", "euler-ancestral", "--seed", seed,
+        "--output", folder(name))
+      return try bytes(folder(name))
+    }
+    let lora = try train("one", seed: "3")
+    #expect(try train("two", seed: "3") == lora)
+    #expect(try train("three", seed: "4") != lora)
+    let picture = try generate("one.png", seed: "3")
+    #expect(try generate("two.png", seed: "3") == picture)
+    #expect(try generate("three.png", seed: "4") != picture)
+  }
+
+  @Test func trainingWithPriorAndSamplePictures() throws {
+    let pictures = try folder.pictures("dog", "rgb-8.png", "444.jpg")
+    try "prompt of all".write(toFile: "\(pictures)/prompt.txt", atomically: true, encoding: .utf8)
+    try Binary.succeed(
+      "train", "--base", base, "--images", pictures, "--rank", "3", "--alpha", "1.5", "--steps", "2", "--batch", "2",
+      "--prior-prompt", "a dog", "--prior-count", "1", "--sample-prompt", "a dog", "--sample-every", "2", "--dialect",
+      "diffusers", "--save-dtype", "bfloat16", "--targets", "attn2.to_k", "--dtype", "bfloat16", "--output",
+      folder("a.safetensors"))
+    #expect(
+      try folder.names == ["a-prior", "a-samples", "a.safetensors", "a.safetensors.json", "dog"])
+    #expect(try Image(contentsOf: folder("a-samples/step00002-1.png")).width == 48)
+    #expect(try ImageFolder(contentsOf: folder("a-prior")).pictures.count == 1)
+    let file = try AdapterFile(path: folder("a.safetensors"))
+    #expect(file.dialect.name == "diffusers")
+    #expect(file.layers.values.allSatisfy { $0.rank == 3 && $0.alpha == 1.5 && $0.down.dtype == .bfloat16 })
+    #expect(file.layers.keys.allSatisfy { $0.hasSuffix("attn2.to_k") })
+    #expect(file.metadata["modelspec.trigger_phrase"] == "prompt of all")
+  }
+
+  @Test func picturesSayHowTheyWereMade() throws {
+    let lora = "\(goldens)/adapters/attention/kohya.safetensors"
+    // A name with a colon that is no weight.
+    let other = folder("12:30.safetensors")
+    try FileManager.default.copyItem(atPath: "\(goldens)/adapters/attention/peft.safetensors", toPath: other)
+    let output = try Binary.succeed(
+      "generate", "--base", base, "--prompt", "a dog", "--prompt", "ein Haus, größer", "--negative-prompt", "ugly",
+      "--lora", "\(lora):0.5", "--lora", other, "--sampler", "dpm++2m", "--steps", "2", "--guidance", "4.5", "--seed", "7",
+      "--count", "2", "--width", "40", "--height", "56", "--output", folder("pictures"))
+    let names = ["0001-seed7.png", "0002-seed8.png", "0003-seed7.png", "0004-seed8.png"]
+    #expect(output == names.map { folder("pictures/\($0)\n") }.joined())
+    let text = try Image.pngText(of: [UInt8](bytes(folder("pictures/0004-seed8.png"))))
+    #expect(text.map(\.key) == ["parameters", "ziplora"])
+    #expect(
+      text[0].value == """
+        ein Haus, größer <lora:kohya:0.5> <lora:12:30:1>
+        Negative prompt: ugly
+        Steps: 2, Sampler: dpm++2m, CFG scale: 4.5, Seed: 8, Size: 40x56, Model: sdxl, Version: ziplora 0.1.0
+        """)
+    let settings = try #require(try JSONSerialization.jsonObject(with: Data(text[1].value.utf8)) as? [String: Any])
+    #expect(settings["seed"] as? Int == 8)
+    #expect(settings["sampler"] as? String == "dpm++2m")
+    #expect((settings["loras"] as? [[String: Any]])?.compactMap { $0["weight"] as? Double } == [0.5, 1])
+    let record = try JSONDecoder().decode(RunRecord<GenerateImages>.self, from: bytes(folder("pictures/run.json")))
+    #expect(record.settings.loras == [WeightedFile(lora, weight: 0.5), WeightedFile(other)])
+    #expect(record.outputs.count == 4)
+
+    // A picture is the same whatever it was made with.
+    try Binary.succeed(
+      "generate", "--base", base, "--prompt", "ein Haus, größer", "--negative-prompt", "ugly", "--lora", "\(lora):0.5",
+      "--lora", other, "--sampler", "dpm++2m", "--steps", "2", "--guidance", "4.5", "--seed", "8", "--width", "40",
+      "--height", "56", "--output", folder("alone.png"))
+    #expect(try bytes(folder("alone.png")) == bytes(folder("pictures/0004-seed8.png")))
+  }
+
+  @Test func inspectingForPeople() throws {
+    let golden = "\(goldens)/adapters/text/kohya.safetensors"
+    let text = try Binary.succeed("inspect", golden)
+    for line in [
+      "  dialect   kohya", "  layers    228, float32", "  rank      4", "  alpha     2", "  lora_unet_middle_block_1  ",
+    ] {
+      #expect(text.contains(line), "\(text)")
+    }
+    let two = try Binary.succeed("inspect", golden, "\(goldens)/adapters/attention/peft.safetensors", "--base", base)
+    #expect(two.contains("136 shared layers (92 and 0 in one file only)"), "\(two)")
+  }
+
+  @Test func inspectingForPrograms() throws {
+    let golden = "\(goldens)/adapters/attention/kohya.safetensors"
+    let text = try Binary.succeed("inspect", golden, golden, "--json")
+    let outcome = try JSONDecoder().decode(InspectAdapters.Outcome.self, from: Data(text.utf8))
+    #expect(outcome.files.map(\.layers) == [136, 136])
+    let similarity = try #require(outcome.similarity)
+    #expect(similarity.layers.count == 136)
+    // A LoRA is like itself in every column.
+    #expect(similarity.layers.allSatisfy { abs($0.meanCosine - 1) < 1e-9 && abs($0.overlap - 1) < 1e-9 })
+  }
+
+  @Test func weightsOfLoRAs() {
+    #expect(WeightedFile(argument: "a.safetensors") == WeightedFile("a.safetensors"))
+    #expect(WeightedFile(argument: "a.safetensors:0.5") == WeightedFile("a.safetensors", weight: 0.5))
+    #expect(WeightedFile(argument: "a:b.safetensors:-1") == WeightedFile("a:b.safetensors", weight: -1))
+    #expect(WeightedFile(argument: "C:\\a.safetensors") == WeightedFile("C:\\a.safetensors"))
+  }
+}

@@ -1,0 +1,58 @@
+import Testing
+
+/// Options that make no sense: exit code 64, a clear message, no result.
+@Suite struct UsageTests {
+  static let train = ["train", "--base", base, "--images", "dog", "--prompt", "a dog", "--output", "dog.safetensors"]
+  static let generate = ["generate", "--base", base, "--prompt", "a dog", "--output", "dog.png"]
+  static let zip = [
+    "zip", "--base", base, "--subject", "a.safetensors", "--style", "b.safetensors", "--output", "zip.safetensors",
+  ]
+
+  static let cases: [(arguments: [String], message: String)] = [
+    (train + ["--rank", "0"], "--rank 0: expected 1 or more"),
+    (train + ["--alpha=-1"], "--alpha -1.0: expected a number above 0"),
+    (train + ["--steps", "0"], "--steps 0: expected 1 or more"),
+    (train + ["--learning-rate", "nan"], "--learning-rate nan: expected a number above 0"),
+    (train + ["--batch", "0"], "--batch 0: expected 1 or more"),
+    (train + ["--accumulation", "0"], "--accumulation 0: expected 1 or more"),
+    (train + ["--targets", "attention+nose"], "does not name layers; expected kinds joined by +"),
+    (train + ["--sample-every", "5"], "--sample-every needs --sample-prompt"),
+    (train + ["--prior-count", "5"], "--prior-count needs pictures or a prompt"),
+    (train + ["--prior-count", "5", "--prior-images", "x"], "--prior-count needs --prior-prompt"),
+    (train + ["--save-every=-1"], "--save-every -1.0: expected 0 or more"),
+    (train + ["--dialect", "french"], "Please provide one of 'kohya' and 'diffusers'"),
+    (train + ["--threads", "0"], "--threads 0: expected 1 or more"),
+    (train + ["--device", "toaster"], "'toaster' is invalid for '--device <device>'"),
+    (train + ["--output", "dog.ckpt"], "--output dog.ckpt: expected a name that ends in .safetensors"),
+    (["train", "--images", "dog", "--output", "dog.safetensors"], "Missing expected argument '--base <dir>'"),
+    (generate + ["--sampler", "best"], "Please provide one of 'ddim', 'euler', 'euler-ancestral' or 'dpm++2m'"),
+    (generate + ["--count", "0"], "--count 0: expected 1 or more"),
+    (generate + ["--count", "2"], "--output dog.png: 2 pictures do not fit in one file; name a folder"),
+    (generate + ["--steps", "0"], "--steps 0: expected 1 or more"),
+    (generate + ["--guidance=-1"], "--guidance -1.0: expected 0 or more"),
+    (generate + ["--width", "0"], "--width 0: expected 1 or more"),
+    (generate + ["--dtype", "int8"], "Please provide one of 'float32', 'bfloat16' or 'float16'"),
+    (zip, "it needs those that the subject LoRA was trained on: give --subject-images a folder or one picture"),
+    (zip + ["--subject-images", "dog"], "it needs those that the style LoRA was trained on"),
+    (
+      zip + ["--subject-prompt", "a dog"],
+      "--subject-prompt says what the pictures show, but there are no pictures"
+    ),
+    (zip + ["--subject-images", "a", "--style-images", "b", "--lambda=-1"], "lambda -1.0: expected 0 or more"),
+    (zip + ["--subject-images", "a", "--style-images", "b", "--patience", "0"], "patience 0: expected 1 or more"),
+    (zip + ["--subject-images", "a", "--style-images", "b", "--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),
+    (["inspect", "a", "b", "c"], "3 files; expected one, or two to compare"),
+    (["inspect"], "Missing expected argument '<file> ...'"),
+    (["draw"], "Unexpected argument 'draw'"),
+  ]
+
+  @Test(arguments: cases)
+  func isToldInOneMessage(_ arguments: [String], _ message: String) throws {
+    let run = try Binary.run(arguments)
+    #expect(run.status == 64)
+    #expect(run.output == "")
+    #expect(run.errors.hasPrefix("Error: "))
+    // Long messages are broken at spaces.
+    #expect(run.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ").contains(message), "\(run.errors)")
+  }
+}
