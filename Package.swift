@@ -198,3 +198,17 @@ let package = Package(
   ],
   cxxLanguageStandard: .cxx20
 )
+
+// Benchmarks join the package only when asked for (`make bench-zip`), so that a plain build does not make them.
+if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
+  package.targets.append(
+    .executableTarget(
+      name: "ZipStepBenchmark",
+      dependencies: [
+        "Diffusion", "LoRA", "Merging", "Torch",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      path: "Benchmarks/ZipStep",
+      swiftSettings: swiftSettings))
+}

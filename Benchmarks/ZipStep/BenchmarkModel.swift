@@ -1,0 +1,128 @@
+internal import Diffusion
+internal import LoRA
+internal import Merging
+internal import OrderedCollections
+internal import Torch
+
+/// A U-Net to measure: a published architecture with random weights, or one from a folder.
+struct BenchmarkModel {
+  let name: String
+  let unet: UNet2DConditionModel
+  let projections: Projections
+  let dtype: DType
+  let device: Device
+  /// Pixels of a picture beside each other that are one latent.
+  let pixelsPerLatent: Int
+  private let pool: NumberPool
+
+  init(_ name: String, dtype: DType, device: Device, seed: UInt64) throws {
+    (self.dtype, self.device) = (dtype, device)
+    pool = NumberPool(dtype: dtype, device: device, generator: Generator(seed: seed))
+    let store: WeightStore
+    if let configuration = Self.published[name] {
+      self.name = "\(name) with random weights"
+      pixelsPerLatent = 8
+      store = WeightStore(.shapes, dtype: dtype, device: device)
+      unet = try UNet2DConditionModel(configuration, store.root)
+      pool.fill(store.parameters)
+    } else {
+      let folder = try CheckpointFolder(path: name)
+      self.name = folder.path
+      let vae = try folder.part("vae").configuration(AutoencoderKL.Configuration.self)
+      pixelsPerLatent = 1 << (vae.blockOutChannels.count - 1)
+      (unet, store) = try folder.unet(dtype: dtype, device: device)
+    }
+    projections = .joining([(.unet, store.projections)])
+  }
+
+  /// The settings of stabilityai/stable-diffusion-xl-base-1.0 and of Stable Diffusion 1.5.
+  private static var published: OrderedDictionary<String, UNet2DConditionModel.Configuration> {
+    let attention = UNet2DConditionModel.DownBlockType.crossAttnDownBlock2D
+    let upAttention = UNet2DConditionModel.UpBlockType.crossAttnUpBlock2D
+    return [
+      "sdxl": .init(),
+      "sd15": .init(
+        sampleSize: 64, downBlockTypes: [attention, attention, attention, .downBlock2D],
+        upBlockTypes: [.upBlock2D, upAttention, upAttention, upAttention], blockOutChannels: [320, 640, 1280, 1280],
+        crossAttentionDim: 768, transformerLayersPerBlock: 1, attentionHeadDim: 8, useLinearProjection: false,
+        additionEmbedType: nil, additionTimeEmbedDim: nil, projectionClassEmbeddingsInputDim: nil),
+    ]
+  }
+
+  /// Height and width in latents.
+  ///
+  /// - Throws: `SizeError` for a size that is not a whole number of latents.
+  func latentSize(width: Int?, height: Int?) throws -> (height: Int, width: Int) {
+    func latents(_ pixels: Int?, _ side: KeyPath<[Int], Int?>) throws -> Int {
+      let trained = unet.configuration.sampleSize.map(\.numbers)?[keyPath: side] ?? 64
+      guard let pixels else { return trained }
+      guard pixels > 0, pixels % pixelsPerLatent == 0 else { throw SizeError(pixels: pixels, step: pixelsPerLatent) }
+      return pixels / pixelsPerLatent
+    }
+    return (try latents(height, \.first), try latents(width, \.last))
+  }
+
+  /// Two random LoRAs on all attention projections, each with a tenth of the spread of the weights.
+  func adapters(rank: Int) throws -> [MergeInput] {
+    let paths = try Targets.attention.paths(in: ModuleNames(projections))
+    return ["subject", "style"].map { name in
+      let factors = paths.map { path in
+        let (outputs, inputs) = (projections[path]!.weight.dim(0), projections[path]!.weight.dim(1))
+        let down = pool.piece([rank, inputs], bound: 1 / Double(inputs).squareRoot())
+        let up = pool.piece([outputs, rank], bound: 0.1 / Double(rank).squareRoot())
+        return (path, LowRankFactors(down: down, up: up, alpha: Double(rank)))
+      }
+      return MergeInput(name, Adapter(factors: OrderedDictionary(uniqueKeysWithValues: factors)))
+    }
+  }
+}
+
+/// Uniform random numbers that are drawn once and used many times: billions of weights in a second, each tensor in memory of
+/// its own and unlike the others.
+final class NumberPool {
+  /// In [−1, 1).
+  private let numbers: Tensor
+  private var next = 0
+  /// More than the largest weight of SDXL has, a 3×3 convolution from 2560 to 1280 channels.
+  private static let count = 1 << 25
+
+  init(dtype: DType, device: Device, generator: Generator) {
+    numbers = (Tensor.rand([Self.count], generator: generator) * 2 - 1).to(dtype: dtype, device: device)
+  }
+
+  /// A tensor of numbers in ±bound.
+  func piece(_ shape: [Int], bound: Double) -> Tensor {
+    let count = shape.reduce(1, *)
+    precondition(count <= Self.count, "a weight of \(shape) is larger than the pool")
+    next = (next + 1_000_003) % (Self.count - count + 1)
+    return (numbers.narrow(0, from: next, count: count) * bound).reshaped(shape)
+  }
+
+  /// Weights as PyTorch starts layers, so that numbers stay finite through the network.
+  func fill(_ parameters: OrderedDictionary<String, Tensor>) {
+    for (path, parameter) in parameters {
+      if parameter.rank > 1 {
+        let inputs = parameter.shape.dropFirst().reduce(1, *)
+        parameter.copyInPlace(piece(parameter.shape, bound: 1 / Double(inputs).squareRoot()))
+      } else {
+        parameter.fillInPlace(path.hasSuffix(".weight") ? 1 : 0)
+      }
+    }
+  }
+}
+
+struct SizeError: Error, CustomStringConvertible {
+  let pixels: Int
+  let step: Int
+
+  var description: String { "a size of \(pixels) pixels: expected a positive multiple of \(step)" }
+}
+
+extension OneOrMany {
+  var numbers: [Int] {
+    switch self {
+    case .one(let number): [number]
+    case .many(let numbers): numbers
+    }
+  }
+}
