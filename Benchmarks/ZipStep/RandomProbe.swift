@@ -44,12 +44,6 @@ final class RandomProbe: FidelityProbe {
       conditioning: Conditioning(states: noise([1, Self.tokens, settings.crossAttentionDim.numbers[0]]), added: added))
   }
 
-  func joined(_ inputs: [Input]) -> Input? {
-    Input(
-      noisy: Tensor.concatenated(inputs.map(\.noisy)), timesteps: Tensor.concatenated(inputs.map(\.timesteps)),
-      conditioning: inputs.dropFirst().reduce(inputs[0].conditioning) { $0 + $1.conditioning })
-  }
-
   func prediction(of input: Input) -> Tensor {
     let clock = ContinuousClock()
     let began = clock.now

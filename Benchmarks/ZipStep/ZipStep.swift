@@ -1,10 +1,10 @@
-internal import ArgumentParser
+public import ArgumentParser
 internal import Diffusion
 internal import Foundation
 internal import LoRA
 internal import Merging
 internal import OrderedCollections
-internal import Torch
+public import Torch
 
 struct ZipStep: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -3,6 +3,9 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdexcept>
 #include <torch/version.h>
 
@@ -28,6 +31,15 @@ ct_error ct_generator_set_state(ct_generator held, ct_tensor state) {
 void ct_set_threads(int32_t count) { at::set_num_threads(count); }
 
 int32_t ct_threads(void) { return at::get_num_threads(); }
+
+void ct_keep_freed_memory(void) {
+#ifdef __GLIBC__
+  // No block is mapped on its own and the top of the heap is never given back.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
 
 bool ct_has_cuda(void) { return at::hasCUDA(); }
 

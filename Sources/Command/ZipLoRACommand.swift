@@ -1,7 +1,15 @@
 internal import ArgumentParser
+internal import Torch
 internal import Workflows
 
 @main
+enum Main {
+  static func main() {
+    Engine.keepFreedMemory()
+    ZipLoRACommand.main()
+  }
+}
+
 struct ZipLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ziplora",

@@ -118,6 +118,8 @@ ct_error ct_generator_set_state(ct_generator generator, ct_tensor state);
 
 void ct_set_threads(int32_t count);
 int32_t ct_threads(void);
+/// Lets the C library keep freed memory instead of returning it to the system; does nothing but on glibc.
+void ct_keep_freed_memory(void);
 bool ct_has_cuda(void);
 bool ct_has_mps(void);
 const char *ct_version(void);
