@@ -68,6 +68,8 @@ public struct GenerateImages: Workflow {
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
     let metadata = try PictureMetadata(self)
     let model = try base.load()
+    let texts = prompts + (negativePrompt.map { [$0] } ?? [])
+    if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
     try attach(adapters, to: model)
 
     var timer = StepTimer()
