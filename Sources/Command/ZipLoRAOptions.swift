@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import LoRA
 internal import Merging
+internal import Training
 internal import Workflows
 
 /// The LoRAs to zip, with what they were trained on.
@@ -11,16 +12,24 @@ struct SideOptions: ParsableArguments {
   @Option(help: ArgumentHelp("LoRA of the style.", valueName: "file"))
   var style: String
 
-  @Option(help: ArgumentHelp("Pictures of the subject: a folder or one picture.", valueName: "dir|file"))
+  @Option(
+    help: ArgumentHelp(
+      "Pictures of the subject: a folder or one picture; without, its LoRA draws references.", valueName: "dir|file"))
   var subjectImages: String?
 
-  @Option(help: ArgumentHelp("Pictures of the style: a folder or one picture.", valueName: "dir|file"))
+  @Option(
+    help: ArgumentHelp(
+      "Pictures of the style: a folder or one picture; without, its LoRA draws references.", valueName: "dir|file"))
   var styleImages: String?
 
-  @Option(help: ArgumentHelp("Prompt the subject was trained with; by default captions in the folder.", valueName: "text"))
+  @Option(
+    help: ArgumentHelp(
+      "Prompt the subject was trained with; by default captions in the folder, or what its metadata says.", valueName: "text"))
   var subjectPrompt: String?
 
-  @Option(help: ArgumentHelp("Prompt the style was trained with; by default captions in the folder.", valueName: "text"))
+  @Option(
+    help: ArgumentHelp(
+      "Prompt the style was trained with; by default captions in the folder, or what its metadata says.", valueName: "text"))
   var stylePrompt: String?
 
   @Option(help: ArgumentHelp("How strongly the subject counts.", valueName: "weight"))
@@ -29,28 +38,77 @@ struct SideOptions: ParsableArguments {
   @Option(help: ArgumentHelp("How strongly the style counts.", valueName: "weight"))
   var styleWeight = 1.0
 
+  @Option(
+    name: .customLong("lora"),
+    help: ArgumentHelp("One more LoRA; may be given again.", valueName: "file[:weight]"),
+    transform: WeightedFile.init(argument:))
+  var others: [WeightedFile] = []
+
+  @Option(
+    name: .customLong("lora-prompt"),
+    help: ArgumentHelp("Prompt of each further LoRA, in their order; \"-\" for what its metadata says.", valueName: "text"))
+  var otherPrompts: [String] = []
+
+  @Option(
+    name: .customLong("lora-images"),
+    help: ArgumentHelp("Pictures of each further LoRA, in their order; \"-\" for none.", valueName: "dir|file"))
+  var otherImages: [String] = []
+
   @OptionGroup var size: SizeOptions
 
   func validate() throws {
-    try Self.demand(subjectImages, "subject", prompt: subjectPrompt)
-    try Self.demand(styleImages, "style", prompt: stylePrompt)
+    for (option, values) in [("lora-prompt", otherPrompts), ("lora-images", otherImages)] {
+      guard values.isEmpty || values.count == others.count else {
+        throw ValidationError(
+          """
+          --\(option) is given \(values.count) times and --lora \(others.count) times; give it once for each --lora, in the \
+          same order, with "-" where there is none
+          """)
+      }
+    }
   }
 
-  private static func demand(_ images: String?, _ side: String, prompt: String?) throws {
-    guard images == nil else { return }
-    let found = prompt == nil ? "" : "--\(side)-prompt says what the pictures show, but there are no pictures. "
-    throw ValidationError(
-      """
-      \(found)Zipping compares predictions on noisy pictures, so it needs those that the \(side) LoRA was trained on: \
-      give --\(side)-images a folder or one picture
-      """)
+  var subjectSide: ZipAdapters.Side {
+    .init(lora: WeightedFile(subject, weight: subjectWeight), images: subjectImages, prompt: subjectPrompt)
   }
 
-  var subjectSide: ZipAdapters.Side { Self.side(subject, subjectWeight, subjectImages, subjectPrompt) }
-  var styleSide: ZipAdapters.Side { Self.side(style, styleWeight, styleImages, stylePrompt) }
+  var styleSide: ZipAdapters.Side {
+    .init(lora: WeightedFile(style, weight: styleWeight), images: styleImages, prompt: stylePrompt)
+  }
 
-  private static func side(_ lora: String, _ weight: Double, _ images: String?, _ prompt: String?) -> ZipAdapters.Side {
-    ZipAdapters.Side(lora: WeightedFile(lora, weight: weight), pictures: PictureSource(images ?? "", prompt: prompt))
+  var otherSides: [ZipAdapters.Side] {
+    func value(_ values: [String], _ index: Int) -> String? {
+      values.isEmpty || values[index] == "-" ? nil : values[index]
+    }
+    return others.indices.map {
+      .init(lora: others[$0], images: value(otherImages, $0), prompt: value(otherPrompts, $0))
+    }
+  }
+}
+
+/// How LoRAs without pictures draw their own references.
+struct ReferenceOptions: ParsableArguments {
+  private static let defaults = SavedReferences().sampling
+
+  @Option(help: ArgumentHelp("Pictures that each LoRA without pictures draws of its prompt.", valueName: "n"))
+  var references = defaults.count
+
+  @Option(help: ArgumentHelp("Sampling steps of these pictures; each gives a reference.", valueName: "n"))
+  var referenceSteps = defaults.steps
+
+  @Option(help: ArgumentHelp("Guidance of these pictures.", valueName: "scale"))
+  var referenceGuidance = defaults.guidance
+
+  @Option(
+    help: ArgumentHelp(
+      "Folder that keeps the references for other runs. By default they lie beside the output and go when that is written.",
+      valueName: "dir"))
+  var referenceFolder: String?
+
+  func saved(seed: UInt64) -> SavedReferences {
+    SavedReferences(
+      sampling: .init(count: references, steps: referenceSteps, guidance: referenceGuidance, seed: seed),
+      folder: referenceFolder)
   }
 }
 

@@ -37,7 +37,8 @@ public struct MergeInput {
     self.weight = weight
   }
 
-  var weighted: Adapter { adapter.scaled(by: weight) }
+  /// The adapter as strong as it counts.
+  public var weighted: Adapter { adapter.scaled(by: weight) }
 
   /// One layer, weighted; it must be there.
   func factors(_ path: String) -> LowRankFactors { adapter.factors[path]!.scaled(by: weight) }

@@ -11,8 +11,6 @@ public struct LatentCache {
   public let prompts: [String]
   private let sizes: [SizeConditioning]
 
-  public var count: Int { means.dim(0) }
-
   /// - Parameters:
   ///   - pictures: scaled and cut to the size from the middle.
   ///   - prompts: one for each picture.
@@ -48,8 +46,7 @@ public struct LatentCache {
     return means.gathered(indices) + deviations.gathered(indices) * noise
   }
 
-  /// What the U-Net is told about these pictures, in order.
-  func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
+  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
     let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
     return each.dropFirst().reduce(each[0], +)
   }

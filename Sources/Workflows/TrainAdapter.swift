@@ -61,6 +61,7 @@ public struct TrainAdapter: Workflow {
     try Paths.checkWritable([statePath], overwrite: true)
     let content = try pictures.load(promptOption: "prompt")
     let model = try base.load()
+    if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
     let prior = try prior?.load(beside: output, base: base, model: model, seed: training.seed, progress: progress)
 
     let dreamBooth = try DreamBooth(

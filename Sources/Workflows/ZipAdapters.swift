@@ -7,18 +7,22 @@ internal import SafeTensors
 internal import Torch
 public import Training
 
-/// `ziplora zip`: a subject LoRA and a style LoRA become one.
+/// `ziplora zip`: a subject LoRA and a style LoRA, and others if there are, become one.
 public struct ZipAdapters: Workflow {
   public static let name = "zip"
 
   /// A LoRA with what it was trained on.
   public struct Side: Codable, Sendable, Equatable {
     public var lora: WeightedFile
-    public var pictures: PictureSource
+    /// A folder or one picture; when nil, the LoRA draws references itself.
+    public var images: String?
+    /// When nil, the captions of the pictures or what the LoRA's metadata says.
+    public var prompt: String?
 
-    public init(lora: WeightedFile, pictures: PictureSource) {
+    public init(lora: WeightedFile, images: String? = nil, prompt: String? = nil) {
       self.lora = lora
-      self.pictures = pictures
+      self.images = images
+      self.prompt = prompt
     }
   }
 
@@ -27,43 +31,55 @@ public struct ZipAdapters: Workflow {
     public let coefficients: String
     public let reportFile: String
     public let report: MergeReport
+    /// What each LoRA is for, as in progress and tables.
+    public let roles: [String]
   }
 
   public var base: BaseModel
   public var subject: Side
   public var style: Side
+  /// More LoRAs to zip with these.
+  public var others: [Side]
   public var size: PictureSize
   /// Noisy pictures of each LoRA in a step.
   public var batch: Int
   public var options: ZipOptions
+  public var references: SavedReferences
   public var state: SavedState
   public var output: AdapterOutput
 
   public init(
-    base: BaseModel, subject: Side, style: Side, size: PictureSize = .init(), batch: Int = 1,
-    options: ZipOptions = .init(), state: SavedState = .init(), output: AdapterOutput
+    base: BaseModel, subject: Side, style: Side, others: [Side] = [], size: PictureSize = .init(), batch: Int = 1,
+    options: ZipOptions = .init(), references: SavedReferences = .init(), state: SavedState = .init(),
+    output: AdapterOutput
   ) {
     self.base = base
     self.subject = subject
     self.style = style
+    self.others = others
     self.size = size
     self.batch = batch
     self.options = options
+    self.references = references
     self.state = state
     self.output = output
   }
 
+  private var sides: [Side] { [subject, style] + others }
+  private var roles: [String] { ["subject", "style"] + others.indices.map { "LoRA \($0 + 3)" } }
+  private var promptOptions: [String] { ["subject-prompt", "style-prompt"] + others.map { _ in "lora-prompt" } }
+
   public func validate() throws {
     try base.validate()
     try size.validate()
-    try Demand.finite(subject.lora.weight, "subject-weight")
-    try Demand.finite(style.lora.weight, "style-weight")
+    for (side, role) in zip(sides, roles) { try Demand.finite(side.lora.weight, "\(role) weight") }
     try Demand.atLeast(1, batch, "batch")
     do {
       try options.validate()
     } catch {
       throw SettingError("\(error)")
     }
+    try references.validate()
     try state.validate()
     try output.validate()
   }
@@ -77,21 +93,27 @@ public struct ZipAdapters: Workflow {
     try Paths.checkWritable([output.path, coefficientsFile, reportFile, record], overwrite: output.overwrite)
     try Paths.checkWritable([statePath], overwrite: true)
 
-    let files = try [subject, style].map { try AdapterFile(path: $0.lora.path) }
-    let contents = [
-      try subject.pictures.load(promptOption: "subject-prompt"), try style.pictures.load(promptOption: "style-prompt"),
-    ]
+    let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
     let model = try base.load()
+    let prompts = sources.flatMap(\.prompts)
+    if let warning = ProgressReport.overflow(of: prompts, in: model) { _ = progress(warning) }
     let names = model.moduleNames
-    let inputs = try zip(files, [subject, style]).map { file, side in
-      MergeInput(Paths.name(Paths.stem(file.path)), try file.adapter(for: names), weight: side.lora.weight)
+    let inputs = try sources.map {
+      MergeInput(
+        Paths.name(Paths.stem($0.file.path)), try $0.file.adapter(for: names), weight: $0.side.lora.weight)
     }
+    // What would be refused after references are drawn is refused before.
+    _ = try MergePlan(inputs, scope: options.scope)
     let adaptsText = inputs.contains { $0.adapter.factors.keys.contains { Component(of: $0) != .unet } }
-    let probe = try DiffusionProbe(
-      try contents.map { try $0.cache(model, size) }, model: model, adaptsText: adaptsText, batch: batch)
+    let latents = try zip(sources, inputs).map {
+      try $0.references(
+        $1.weighted, model: model, size: size, saved: references, folder: references.folder(beside: output), base: base,
+        progress: progress)
+    }
+    let probe = try DiffusionProbe(latents, model: model, adaptsText: adaptsText, batch: batch)
     let identity = FileDigest.ofTexts(
-      try base.identity + contents.flatMap { try $0.identity() } + files.map { try FileDigest(of: $0.path).sha256 }
-        + ["\(size) \(batch)"])
+      try base.identity + sources.flatMap { try $0.identity() } + ["\(size) \(batch)"]
+        + (sources.allSatisfy { $0.pictures != nil } ? [] : ["\(references.sampling)"]))
 
     let zipper =
       Paths.exists(statePath)
@@ -99,17 +121,19 @@ public struct ZipAdapters: Workflow {
       : try ZipLoRA(inputs, probe: probe, options: options)
     let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress)
 
-    let prompts = contents.flatMap(\.distinctPrompts)
     try output.write(
-      zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: files[0].dialect, for: names)
+      zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,
+      for: names)
     let report = zipper.report(stop: stop)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = base.files + files.map(\.path) + contents.flatMap(\.files)
+    let inputFiles = base.files + sources.map(\.file.path) + sources.flatMap { $0.pictures?.files ?? [] }
     try RunRecord(self, inputs: inputFiles, outputs: [output.path, coefficientsFile, reportFile], began: began)
       .write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
-    return Outcome(lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report)
+    try references.finish(beside: output)
+    return Outcome(
+      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles)
   }
 
   /// Runs the steps that are left, with a state on disk that is never older than asked.
@@ -126,7 +150,7 @@ public struct ZipAdapters: Workflow {
       let record = state.record
       let report = ProgressReport(
         phase: "zipping", step: record.step, total: state.steps, secondsPerStep: timer.secondsPerStep,
-        figures: [("subject", record.fidelity[0]), ("style", record.fidelity[1]), ("cosine", record.cosine)],
+        figures: zip(roles, record.fidelity).map { ($0, $1) } + [("cosine", record.cosine)],
         warnings: warnings)
       warnings = []
       let goesOn = progress(report) || record.step == state.steps

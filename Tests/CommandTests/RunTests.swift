@@ -54,6 +54,47 @@ import Workflows
     #expect(record.inputs.contains { $0.path == "\(base)/unet/diffusion_pytorch_model.safetensors" })
   }
 
+  @Test func zippingThreeLoRAsWithoutPictures() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    let kept = folder("kept")
+    func zip(_ name: String) throws -> Binary {
+      try Binary.run([
+        "zip", "--base", base, "--subject", loras.subject, "--style", loras.style, "--lora", "\(loras.subject):0.5",
+        "--lora-prompt", "a dog", "--steps", "3", "--learning-rate", "0.02", "--references", "1", "--reference-steps", "2",
+        "--reference-folder", kept, "--output", folder("\(name)/zip.safetensors"),
+      ])
+    }
+    for name in ["one", "two"] {
+      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
+    }
+    let first = try zip("one")
+    try #require(first.status == 0, "\(first.errors)")
+    #expect(first.errors.contains("drawing references with dog"), "\(first.errors)")
+    #expect(first.output.contains("LoRA 3"), "\(first.output)")
+    let merged = try AdapterFile(path: folder("one/zip.safetensors"))
+    #expect(merged.layers.values.allSatisfy { $0.rank == 6 })
+    // What the LoRAs' metadata and the command line say, in the order of the LoRAs.
+    #expect(merged.metadata["ziplora.prompts"] == "a sbu dog\na house in szn style\na dog")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: kept).count == 3)
+
+    // The references are found again, and are all that another run needs for the same file.
+    let second = try zip("two")
+    try #require(second.status == 0, "\(second.errors)")
+    #expect(!second.errors.contains("drawing references"), "\(second.errors)")
+    #expect(try bytes(folder("two/zip.safetensors")) == bytes(folder("one/zip.safetensors")))
+  }
+
+  @Test func aLoRAThatNamesNoPromptNeedsOne() throws {
+    let silent = "\(goldens)/adapters/attention/kohya.safetensors"
+    let run = try Binary.run([
+      "zip", "--base", base, "--subject", silent, "--style", silent, "--output", folder("zip.safetensors"),
+    ])
+    #expect(run.status == 1)
+    #expect(run.errors.contains("its metadata names no prompt"), "\(run.errors)")
+    #expect(run.errors.contains("give it with --subject-prompt"), "\(run.errors)")
+    #expect(try folder.names == [])
+  }
+
   @Test func digestIsSHA256() throws {
     try Data("abc".utf8).write(to: URL(filePath: folder("abc")))
     // FIPS 180-4, the example of one block.
@@ -135,6 +176,18 @@ import Workflows
       "--lora", other, "--sampler", "dpm++2m", "--steps", "2", "--guidance", "4.5", "--seed", "8", "--width", "40",
       "--height", "56", "--output", folder("alone.png"))
     #expect(try bytes(folder("alone.png")) == bytes(folder("pictures/0004-seed8.png")))
+  }
+
+  @Test func aPromptThatIsTooLongIsSaidToBe() throws {
+    let prompt = String(repeating: "a ", count: 75) + "dog"
+    let long = try Binary.run(
+      ["generate", "--base", base, "--prompt", prompt, "--steps", "1", "--output", folder("long.png")])
+    try #require(long.status == 0, "\(long.errors)")
+    #expect(long.errors.contains("too long for the text encoders; they do not read its end: \""), "\(long.errors)")
+    #expect(long.errors.contains("dog"), "\(long.errors)")
+    let short = try Binary.run(
+      ["generate", "--base", base, "--prompt", "a dog", "--steps", "1", "--output", folder("short.png")])
+    #expect(!short.errors.contains("warning"), "\(short.errors)")
   }
 
   @Test func inspectingForPeople() throws {

@@ -32,15 +32,14 @@ import Testing
     (generate + ["--guidance=-1"], "--guidance -1.0: expected 0 or more"),
     (generate + ["--width", "0"], "--width 0: expected 1 or more"),
     (generate + ["--dtype", "int8"], "Please provide one of 'float32', 'bfloat16' or 'float16'"),
-    (zip, "it needs those that the subject LoRA was trained on: give --subject-images a folder or one picture"),
-    (zip + ["--subject-images", "dog"], "it needs those that the style LoRA was trained on"),
     (
-      zip + ["--subject-prompt", "a dog"],
-      "--subject-prompt says what the pictures show, but there are no pictures"
+      zip + ["--lora", "a", "--lora", "b", "--lora-prompt", "a dog"],
+      "--lora-prompt is given 1 times and --lora 2 times; give it once for each --lora, in the same order"
     ),
-    (zip + ["--subject-images", "a", "--style-images", "b", "--lambda=-1"], "lambda -1.0: expected 0 or more"),
-    (zip + ["--subject-images", "a", "--style-images", "b", "--patience", "0"], "patience 0: expected 1 or more"),
-    (zip + ["--subject-images", "a", "--style-images", "b", "--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),
+    (zip + ["--references", "0"], "--references 0: expected 1 or more"),
+    (zip + ["--lambda=-1"], "lambda -1.0: expected 0 or more"),
+    (zip + ["--patience", "0"], "patience 0: expected 1 or more"),
+    (zip + ["--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),
     (["inspect", "a", "b", "c"], "3 files; expected one, or two to compare"),
     (["inspect"], "Missing expected argument '<file> ...'"),
     (["draw"], "Unexpected argument 'draw'"),

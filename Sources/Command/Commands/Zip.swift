@@ -5,6 +5,9 @@ struct Zip: WorkflowCommand {
   static let configuration = CommandConfiguration(
     abstract: "Merge a subject LoRA and a style LoRA into one that draws the subject in the style (ZipLoRA).",
     discussion: """
+      Each LoRA is compared with itself on noisy pictures of what it was trained on. Where those are not at hand, the LoRA \
+      draws references itself from its prompt. More than two LoRAs are zipped with --lora.
+
       Writes FILE, its merger coefficients (STEM.coefficients.safetensors), a report of every layer \
       (STEM.report.json) and a record of the run (FILE.json), and prints a summary. Ctrl-C saves the state; the same \
       command continues from it and gives the same file to the byte.
@@ -15,14 +18,16 @@ struct Zip: WorkflowCommand {
 
   @OptionGroup(title: "Base model") var base: BaseOptions
   @OptionGroup(title: "LoRAs") var sides: SideOptions
+  @OptionGroup(title: "References") var references: ReferenceOptions
   @OptionGroup(title: "Optimisation") var zip: ZipLoRAOptions
   @OptionGroup(title: "State") var state: StateOptions
   @OptionGroup(title: "Result") var output: AdapterOutputOptions
 
   var workflow: ZipAdapters {
     ZipAdapters(
-      base: base.model, subject: sides.subjectSide, style: sides.styleSide, size: sides.size.size, batch: zip.batch,
-      options: zip.options, state: state.saved, output: output.adapter)
+      base: base.model, subject: sides.subjectSide, style: sides.styleSide, others: sides.otherSides,
+      size: sides.size.size, batch: zip.batch, options: zip.options, references: references.saved(seed: zip.seed),
+      state: state.saved, output: output.adapter)
   }
 
   func text(of outcome: ZipAdapters.Outcome) -> String { outcome.summary }

@@ -10,7 +10,7 @@ extension ZipAdapters.Outcome {
       [name] + report.inputs.indices.map { value($0).short }
     }
     var rows = [
-      ["", "subject", "style"], ["LoRA"] + report.inputs.map(\.name), row("weight") { report.inputs[$0].weight },
+      [""] + roles, ["LoRA"] + report.inputs.map(\.name), row("weight") { report.inputs[$0].weight },
       row("mean coefficient") { index in mean { $0.coefficients[index].mean } },
       row("smallest coefficient") { index in layers.map { $0.coefficients[index].min }.min() ?? 1 },
       row("largest coefficient") { index in layers.map { $0.coefficients[index].max }.max() ?? 1 },

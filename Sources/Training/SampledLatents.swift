@@ -1,0 +1,117 @@
+public import Diffusion
+public import LoRA
+internal import OrderedCollections
+internal import SafeTensors
+public import Torch
+
+/// A LoRA's own way from noise to pictures, which stands in for training pictures that nobody has any more.
+///
+/// What the network saw at each step of the sampler is kept and not only where it ended: latents with the noise of their
+/// own level, on which the LoRA acts when it is used. Made once, from the LoRA's prompts.
+public struct SampledLatents: ReferenceLatents {
+  public struct Options: Sendable, Codable, Equatable {
+    /// Pictures of each prompt.
+    public var count: Int
+    /// Steps of the sampler, each of which gives a reference.
+    public var steps: Int
+    public var guidance: Double
+    /// Of the first picture; the next one has the next seed.
+    public var seed: UInt64
+
+    public init(count: Int = 4, steps: Int = 20, guidance: Double = 5, seed: UInt64 = 0) {
+      self.count = count
+      self.steps = steps
+      self.guidance = guidance
+      self.seed = seed
+    }
+  }
+
+  public let prompts: [String]
+  /// float32 [pictures, steps, C, h, w].
+  let latents: Tensor
+  /// int64 [steps].
+  let timesteps: Tensor
+  private let sizes: SizeConditioning
+
+  /// Draws with the adapter on the model, by DDIM: its states are noisy latents at timesteps of the training.
+  ///
+  /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`; `Interrupted` when the handler answers false.
+  public init(
+    of adapter: Adapter, prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
+    height: Int? = nil, phase: String = "drawing references", progress: ProgressHandler = { _ in true }
+  ) throws {
+    let size = try model.pictureSize(width: width, height: height)
+    let all = prompts.flatMap { Array(repeating: $0, count: options.count) }
+    let plan = try Sampler.ddim.plan(model.schedule, steps: options.steps)
+    var timer = StepTimer()
+    let ways = try Attachment(adapter, to: model.projections).whileAttached {
+      try all.enumerated().map { picture, prompt in
+        let request = TextToImage(
+          prompts: [prompt], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
+          height: size.height, seed: options.seed &+ UInt64(picture))
+        var way: [Tensor] = []
+        try withoutActuallyEscaping(progress) { progress in
+          _ = try request.latents(with: model) { state in
+            guard state.step < state.total else { return }
+            way.append(state.sample[0])
+            if state.step > 0 { timer.tick() }
+            let report = ProgressReport(
+              phase: phase, step: picture * options.steps + state.step + 1, total: all.count * options.steps,
+              secondsPerStep: timer.secondsPerStep)
+            guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: nil) }
+          }
+        }
+        return Tensor.stacked(way)
+      }
+    }
+    self.prompts = all
+    latents = Tensor.stacked(ways)
+    timesteps = Tensor(plan.steps.map { Int($0.from.timestep) }).to(device: model.device)
+    sizes = SizeConditioning(height: size.height, width: size.width)
+  }
+
+  public func noisy(
+    _ indices: [Int], model: DiffusionModel, generator: Generator
+  ) -> (latents: Tensor, timesteps: Tensor) {
+    let levels = Tensor.randint(0..<timesteps.count, [indices.count], generator: generator).ints()
+    return (
+      Tensor.stacked(zip(indices, levels).map { latents[$0][$1] }),
+      Tensor.stacked(levels.map { timesteps[$0] })
+    )
+  }
+
+  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
+    model.conditioning(indices.map { prompts[$0] }, sizes: sizes)
+  }
+}
+
+// MARK: - Keeping them
+
+extension SampledLatents {
+  private static let format = "ziplora-references"
+
+  /// - Parameter identity: of everything they depend on: base, LoRA, prompts, options.
+  /// - Throws: `AtomicFileError`.
+  public func write(to path: String, identity: String) throws {
+    let metadata: OrderedDictionary = [
+      "format": Self.format, "identity": identity, "prompts": prompts.joined(separator: "\n"),
+      "size": "\(sizes.targetWidth)x\(sizes.targetHeight)",
+    ]
+    try saveSafeTensors(["latents": latents, "timesteps": timesteps], metadata: metadata, to: path, overwrite: true)
+  }
+
+  /// Reads what `write` has written; nil for a file of other references.
+  ///
+  /// - Throws: `SafeTensorsError`.
+  public init?(path: String, identity: String, device: Device) throws {
+    let collection = try SafeTensorsCollection(path: path)
+    let metadata = collection.file.metadata
+    guard metadata["format"] == Self.format, metadata["identity"] == identity, let prompts = metadata["prompts"],
+      let size = metadata["size"]?.split(separator: "x").compactMap({ Int($0) }), size.count == 2
+    else { return nil }
+    self.prompts = prompts.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    latents = try collection.tensor("latents").to(device: device)
+    timesteps = try collection.tensor("timesteps").to(device: device)
+    sizes = SizeConditioning(height: size[1], width: size[0])
+  }
+}

@@ -1,0 +1,88 @@
+internal import Diffusion
+internal import Foundation
+internal import LoRA
+public import Training
+
+/// Where latents of LoRAs without pictures are kept.
+public struct SavedReferences: Codable, Sendable, Equatable {
+  /// How they are drawn.
+  public var sampling: SampledLatents.Options
+  /// Kept here for other runs; beside the output, and removed once that is written, when nil.
+  public var folder: String?
+
+  public init(sampling: SampledLatents.Options = .init(), folder: String? = nil) {
+    self.sampling = sampling
+    self.folder = folder
+  }
+
+  func validate() throws(SettingError) {
+    try Demand.atLeast(1, sampling.count, "references")
+    try Demand.atLeast(1, sampling.steps, "reference-steps")
+    try Demand.notNegative(sampling.guidance, "reference-guidance")
+  }
+
+  func folder(beside output: AdapterOutput) -> String { folder ?? "\(output.stem).references" }
+
+  /// Called when the result is written.
+  func finish(beside output: AdapterOutput) throws {
+    guard folder == nil else { return }
+    let folder = folder(beside: output)
+    if Paths.exists(folder) { try FileManager.default.removeItem(atPath: folder) }
+  }
+}
+
+extension ZipAdapters {
+  /// A LoRA with what it shows, as far as files say it.
+  struct Source {
+    let side: Side
+    let file: AdapterFile
+    /// nil where the LoRA has to draw them itself.
+    let pictures: PictureSource.Content?
+    let prompts: [String]
+
+    /// - Parameter option: what gives the prompt on the command line.
+    /// - Throws: `SettingError` where no prompt can be found; errors of files as they come.
+    init(_ side: Side, promptOption option: String) throws {
+      self.side = side
+      file = try AdapterFile(path: side.lora.path)
+      if let images = side.images {
+        let content = try PictureSource(images, prompt: side.prompt).load(promptOption: option)
+        (pictures, prompts) = (content, Array(content.distinctPrompts))
+      } else {
+        pictures = nil
+        prompts = side.prompt.map { [$0] } ?? file.prompts
+        guard !prompts.isEmpty else {
+          throw SettingError(
+            """
+            \(side.lora.path): its metadata names no prompt that calls up what it has learnt; give it with --\(option), \
+            for instance "a sbu dog" or "a house in szn style"
+            """)
+        }
+      }
+    }
+
+    /// What tells it from another.
+    func identity() throws -> [String] {
+      try [FileDigest(of: side.lora.path).sha256, "\(side.lora.weight)"] + (try pictures?.identity() ?? prompts)
+    }
+
+    /// Its training pictures, or what it draws itself: found in the folder if an earlier run has drawn it.
+    func references(
+      _ adapter: Adapter, model: DiffusionModel, size: PictureSize, saved: SavedReferences, folder: String,
+      base: BaseModel, progress: ProgressHandler
+    ) throws -> any ReferenceLatents {
+      if let pictures { return try pictures.cache(model, size) }
+      let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])
+      let path = "\(folder)/\(identity.prefix(16)).safetensors"
+      if Paths.exists(path), let found = try SampledLatents(path: path, identity: identity, device: model.device) {
+        return found
+      }
+      try Paths.makeFolder(folder)
+      let drawn = try SampledLatents(
+        of: adapter, prompts: prompts, model: model, options: saved.sampling, width: size.width, height: size.height,
+        phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", progress: progress)
+      try drawn.write(to: path, identity: identity)
+      return drawn
+    }
+  }
+}

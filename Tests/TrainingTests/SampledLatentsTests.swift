@@ -1,0 +1,98 @@
+import Diffusion
+import Foundation
+import LoRA
+import Merging
+import OrderedCollections
+import Testing
+import Torch
+import Training
+
+/// On the tiny random SDXL pipeline of the goldens.
+@Suite struct SampledLatentsTests {
+  private let model: DiffusionModel
+  private let adapter: Adapter
+  private let options = SampledLatents.Options(count: 2, steps: 3, guidance: 2, seed: 5)
+
+  init() throws {
+    let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    model = try DiffusionModel(folder: tests.appending(path: "Goldens/pipelines/sdxl").path)
+    adapter = try Self.adapter(seed: 1, of: model)
+  }
+
+  private static func adapter(seed: UInt64, of model: DiffusionModel) throws -> Adapter {
+    let generator = Generator(seed: seed)
+    let paths = try Targets.attention.paths(in: model.moduleNames)
+    let untrained = try Adapter.trainable(at: paths, of: model.projections, rank: 2, alpha: 2, generator: generator)
+    return Adapter(
+      factors: untrained.factors.mapValues {
+        LowRankFactors(
+          down: $0.down.requiringGrad(false), up: Tensor.randn($0.up.shape, generator: generator) * 0.5, alpha: $0.alpha)
+      })
+  }
+
+  private func drawn(_ adapter: Adapter) throws -> SampledLatents {
+    try SampledLatents(of: adapter, prompts: ["a sbu cat", "a cat"], model: model, options: options)
+  }
+
+  /// Every reference that there is, found by drawing often: by picture and timestep.
+  private func all(_ references: SampledLatents, seed: UInt64 = 9) -> [[Float]: (picture: Int, timestep: Int)] {
+    let generator = Generator(seed: seed)
+    var found: [[Float]: (Int, Int)] = [:]
+    for _ in 0..<30 {
+      let (latents, timesteps) = references.noisy([0, 1, 2, 3], model: model, generator: generator)
+      for picture in 0..<4 { found[latents[picture].floats()] = (picture, timesteps.ints()[picture]) }
+    }
+    return found
+  }
+
+  @Test func areTheStatesOfTheSamplerWithTheAdapter() throws {
+    let references = try drawn(adapter)
+    #expect(references.prompts == ["a sbu cat", "a sbu cat", "a cat", "a cat"])
+    let found = all(references)
+    #expect(found.count == 4 * 3, "each picture at each step, \(found.count)")
+    let plan = try Sampler.ddim.plan(model.schedule, steps: 3)
+    let request = TextToImage(prompts: ["a cat"], sampler: .ddim, steps: 3, guidance: 2, seed: 8)
+    let attachment = try Attachment(adapter, to: model.projections)
+    _ = try attachment.whileAttached {
+      try request.latents(with: model) { state in
+        guard state.step < state.total else { return }
+        let reference = found[state.sample[0].floats()]
+        #expect(reference?.picture == 3)
+        #expect(reference?.timestep == Int(plan.steps[state.step].from.timestep))
+      }
+    }
+    #expect(model.projections.values.allSatisfy { $0.branches.isEmpty }, "nothing stays attached")
+    #expect(Set(all(try drawn(adapter)).keys) == Set(found.keys), "drawn again, they are the same")
+    #expect(Set(all(try drawn(adapter.scaled(by: 0))).keys).intersection(found.keys).count == 4, "only the noise is the same")
+  }
+
+  @Test func areKept() throws {
+    let path = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).safetensors").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let references = try drawn(adapter)
+    try references.write(to: path, identity: "this")
+    let read = try #require(try SampledLatents(path: path, identity: "this", device: .cpu))
+    #expect(read.prompts == references.prompts)
+    #expect(Set(all(read).keys) == Set(all(references).keys))
+    #expect(read.conditioning([1], model: model).states.equals(references.conditioning([1], model: model).states))
+    #expect(try SampledLatents(path: path, identity: "that", device: .cpu) == nil)
+  }
+
+  @Test func zippingWithThemReproducesTheLoRAsBetterThanDirectMerge() throws {
+    let other = try Self.adapter(seed: 2, of: model)
+    let inputs = [MergeInput("subject", adapter), MergeInput("style", other)]
+    let references = try [adapter, other].map { try drawn($0) }
+    let probe = try DiffusionProbe(references, model: model, adaptsText: false, batch: 4)
+    let zip = try ZipLoRA(inputs, probe: probe, options: .init(steps: 20, learningRate: 0.02))
+    try zip.optimize()
+    func mean(_ records: ArraySlice<ZipRecord>) -> Double { records.flatMap(\.fidelity).reduce(0, +) / Double(records.count) }
+    let (before, after) = (mean(zip.records.prefix(3)), mean(zip.records.suffix(3)))
+    #expect(after < 0.8 * before, "\(before) → \(after)")
+  }
+
+  @Test func canBeInterrupted() throws {
+    #expect(throws: Interrupted.self) {
+      try SampledLatents(of: adapter, prompts: ["a"], model: model, options: options) { $0.step < 2 }
+    }
+  }
+}
