@@ -21,7 +21,7 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
   public var absoluteWeight = 0.25
 
   public var base = TrainingLoop.Options(
-    steps: 1_800, learningRate: LearningRate(peak: 1.2e-3, shape: .cosine, warmup: 300), weightDecay: 0.01, beta2: 0.99,
+    steps: 8_000, learningRate: LearningRate(peak: 1.2e-3, shape: .cosine, warmup: 300), weightDecay: 0.01, beta2: 0.99,
     averageDecay: 0.999, seed: 3)
   public var baseBatch = 48
   /// Share of pictures whose caption is left out, for classifier-free guidance.
@@ -29,18 +29,18 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
   /// γ of min-SNR weighting (arXiv 2303.09556): without it small noise levels, where nothing is decided, take most of the loss.
   public var signalToNoiseLimit = 5.0
 
-  public var oraclePictures = 16_000
+  public var oraclePictures = 24_000
   public var oracle = TrainingLoop.Options(
-    steps: 1_000, learningRate: LearningRate(peak: 2e-3, shape: .cosine, warmup: 100), weightDecay: 0.02,
+    steps: 3_000, learningRate: LearningRate(peak: 2e-3, shape: .cosine, warmup: 100), weightDecay: 0.02,
     averageDecay: 0.998, seed: 4)
   public var oracleBatch = 64
 
   /// Scenes that the finished base is judged on.
-  public var evaluationPictures = 192
+  public var evaluationPictures = 256
   public var evaluationSeed: UInt64 = 5
 
   /// Steps between previews of the unfinished base in the output folder.
-  public var previewEvery = 500
+  public var previewEvery = 1_000
 
   public init() {}
 }
