@@ -31,6 +31,16 @@ public final class FileMapping: Sendable {
     bytes = UnsafeRawBufferPointer(start: start, count: Int(status.st_size))
   }
 
+  /// Gives back the pages that lie wholly within a part of `bytes`.
+  func release(_ part: UnsafeRawBufferPointer) {
+    guard let start = part.baseAddress else { return }
+    let page = Int(getpagesize())
+    let begin = (Int(bitPattern: start) + page - 1) / page * page
+    let end = (Int(bitPattern: start) + part.count) / page * page
+    // Advice: nothing depends on its being taken, and the pages of a read-only mapping can always be read again.
+    if begin < end { _ = madvise(UnsafeMutableRawPointer(bitPattern: begin), end - begin, MADV_DONTNEED) }
+  }
+
   private static func unreadable(_ path: String) -> SafeTensorsError {
     SafeTensorsError(path, .unreadable(String(cString: strerror(errno))))
   }

@@ -52,6 +52,12 @@ public struct SafeTensorsFile: Sendable {
       rebasing: mapping.bytes[dataStart + range.lowerBound..<dataStart + range.upperBound])
   }
 
+  /// Says that the bytes of a tensor are not needed for now. The system takes their memory back and reads them from the file
+  /// again if they are.
+  public func release(_ key: String) {
+    if let bytes = try? bytes(of: key) { mapping.release(bytes) }
+  }
+
   /// The stated length of the header, once it is plausible.
   private static func headerByteCount(_ bytes: UnsafeRawBufferPointer, file: String) throws(SafeTensorsError) -> Int {
     let stated = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))

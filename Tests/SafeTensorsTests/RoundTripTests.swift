@@ -30,6 +30,21 @@ struct RoundTripTests {
     }
   }
 
+  @Test func bytesThatWereGivenBackAreReadAgain() throws {
+    let path = folder / "pages.safetensors"
+    // Not at the borders of pages, and one smaller than a page.
+    let sources = [source("small", .U8, [100]), source("large", .F32, [9, 1000]), source("none", .F32, [0])]
+    try SafeTensorsFile.write(sources, to: path)
+    let file = try SafeTensorsFile(path: path)
+    for source in sources {
+      let before = try file.withBytes(of: source.name) { Array($0) }
+      file.release(source.name)
+      #expect(try file.withBytes(of: source.name) { Array($0) } == before)
+      #expect(before.elementsEqual(pattern(source.name, count: before.count)))
+    }
+    file.release("absent")
+  }
+
   @Test func metadataKeepsItsOrder() throws {
     let metadata: OrderedDictionary = ["z": "last first", "a": "", "\u{1}\"": "\\u0041 stays \u{10FFFF}"]
     try SafeTensorsFile.write([source("t", .BF16, [2])], metadata: metadata, to: folder / "m")

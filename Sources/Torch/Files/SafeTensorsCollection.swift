@@ -29,6 +29,8 @@ public final class SafeTensorsCollection: TensorCollection {
     }
     return Tensor(memory: bytes, shape: entry.shape, dtype: dtype, keeping: file.mapping)
   }
+
+  public func release(_ key: String) { file.release(key) }
 }
 
 /// A tensor in a file whose element type libtorch tensors of this package do not have.

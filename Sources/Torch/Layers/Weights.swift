@@ -7,6 +7,19 @@ public protocol TensorCollection: AnyObject {
   var keys: [String] { get }
   func shape(of key: String) -> [Int]?
   func tensor(_ key: String) throws -> Tensor
+
+  /// For messages: what model these tensors ought to be.
+  var expectation: String { get }
+  /// For messages: what the file calls the tensor of that key.
+  func nameInFile(_ key: String) -> String
+  /// Says that the tensor of that key is not needed for now, so that the memory it was read into can be used for others.
+  func release(_ key: String)
+}
+
+extension TensorCollection {
+  public var expectation: String { "the model its config.json describes" }
+  public func nameInFile(_ key: String) -> String { key }
+  public func release(_ key: String) {}
 }
 
 /// How a parameter starts when it is not loaded.
@@ -57,8 +70,13 @@ public final class WeightStore {
 
   fileprivate func parameter(_ path: String, _ shape: [Int], _ initialization: Initialization) -> Tensor {
     precondition(parameters[path] == nil, "two layers ask for \(path)")
-    let tensor = make(path, shape, initialization).to(dtype: dtype, device: device)
+    let source = make(path, shape, initialization)
+    let tensor = source.to(dtype: dtype, device: device)
     parameters[path] = tensor
+    // A converted tensor needs its file no more: what is loaded in another type takes memory once.
+    if case .collection(let collection) = self.source, source.dtype != dtype || source.device != device {
+      collection.release(path)
+    }
     return tensor
   }
 
@@ -69,11 +87,11 @@ public final class WeightStore {
     case .collection(let collection):
       do {
         guard let found = collection.shape(of: path) else {
-          missing.append("\(path) \(shape)")
+          missing.append("\(collection.nameInFile(path)) \(shape)")
           return Tensor.zeros(shape)
         }
         guard found == shape else {
-          misshapen.append("\(path): found \(found), expected \(shape)")
+          misshapen.append("\(collection.nameInFile(path)): found \(found), expected \(shape)")
           return Tensor.zeros(shape)
         }
         return try collection.tensor(path)
@@ -99,7 +117,8 @@ public final class WeightStore {
     let unused = collection.keys.filter { parameters[$0] == nil && !ignoring($0) }.sorted()
     // A misshapen key has a parameter, so it is not among the unused.
     if missing.isEmpty && misshapen.isEmpty && unused.isEmpty { return }
-    throw LoadingError(source: collection.name, missing: missing, unused: unused, misshapen: misshapen)
+    throw LoadingError(
+      source: collection.name, expectation: collection.expectation, missing: missing, unused: unused, misshapen: misshapen)
   }
 }
 
@@ -128,6 +147,8 @@ public struct Weights {
 /// What did not fit between a model and a checkpoint.
 public struct LoadingError: Error, CustomStringConvertible {
   public let source: String
+  /// The model.
+  public let expectation: String
   public let missing: [String]
   public let unused: [String]
   public let misshapen: [String]
@@ -140,9 +161,8 @@ public struct LoadingError: Error, CustomStringConvertible {
       return "  \(title) (\(keys.count)):\(shown)\(more)"
     }
     let parts = [list("missing", missing), list("not used by the model", unused), list("of another shape", misshapen)]
-    return "\(source) does not fit the model its config.json describes:\n"
-      + parts.compactMap { $0 }.joined(separator: "\n")
-      + "\n  Is the config.json the one that belongs to these weights?"
+    return "\(source) does not fit \(expectation):\n" + parts.compactMap { $0 }.joined(separator: "\n")
+      + "\n  Are these the weights of that model?"
   }
 }
 

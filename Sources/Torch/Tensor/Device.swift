@@ -6,6 +6,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
     case cpu = 0
     case cuda = 1
     case mps = 13
+    case meta = 14
   }
 
   public let kind: Kind
@@ -20,6 +21,8 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   public static let cpu = Device(.cpu)
   public static let cuda = Device(.cuda)
   public static let mps = Device(.mps)
+  /// Shapes and types alone, without memory: for what a model would consist of.
+  public static let meta = Device(.meta)
 
   /// Reads `cpu`, `cuda`, `cuda:1` or `mps`; nil for anything else.
   public init?(named name: String) {
@@ -37,7 +40,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   /// Whether this build of libtorch can run on it.
   public var isAvailable: Bool {
     switch kind {
-    case .cpu: true
+    case .cpu, .meta: true
     case .cuda: ct_has_cuda()
     case .mps: ct_has_mps()
     }
@@ -49,6 +52,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
       case .cpu: "cpu"
       case .cuda: "cuda"
       case .mps: "mps"
+      case .meta: "meta"
       }
     return index.map { "\(name):\($0)" } ?? name
   }
