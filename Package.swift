@@ -15,7 +15,8 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training", "Workflows",
+        "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
+        "Workflows",
       ]),
     .executable(name: "ziplora", targets: ["Command"]),
   ],
@@ -36,6 +37,8 @@ let package = Package(
     .systemLibrary(name: "CLibwebp", pkgConfig: "libwebp", providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
     // Thin C over them, as longjmp must not cross Swift.
     .target(name: "CImage", dependencies: ["CLibpng", "CLibjpeg", "CLibwebp"]),
+    // What layers are called in the original checkpoints and in diffusers: strings alone.
+    .target(name: "LayerNames", swiftSettings: swiftSettings),
     // The safetensors format, without libtorch: bytes, shapes and names.
     .target(
       name: "SafeTensors",
@@ -70,7 +73,7 @@ let package = Package(
     .target(
       name: "LoRA",
       dependencies: [
-        "Torch", "SafeTensors",
+        "LayerNames", "Torch", "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -86,7 +89,7 @@ let package = Package(
     .target(
       name: "Diffusion",
       dependencies: [
-        "Torch", "SafeTensors", "Tokenization",
+        "LayerNames", "Torch", "SafeTensors", "Tokenization",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -169,7 +172,8 @@ let package = Package(
     .testTarget(
       name: "DiffusionTests",
       dependencies: [
-        "Diffusion", "Torch", "SafeTensors", "Tokenization",
+        "Diffusion", "LayerNames", "Torch", "SafeTensors", "Tokenization",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

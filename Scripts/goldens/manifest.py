@@ -15,6 +15,7 @@ SCRIPTS = {
     "pipelines": "pipelines.py",
     "adapters": "adapters.py",
     "merged": "merged.py",
+    "original": "original.py",
 }
 PACKAGES = ["accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "tokenizers", "torch", "transformers"]
 LIMIT = 6_500_000

@@ -134,7 +134,7 @@ extension NoiseSchedule.Configuration: Codable {
     try validate()
   }
 
-  private func validate() throws {
+  func validate() throws {
     try ConfigurationError.require(numTrainTimesteps > 1, "num_train_timesteps", "\(numTrainTimesteps)", "at least 2")
     for (key, beta) in [("beta_start", betaStart), ("beta_end", betaEnd)] {
       try ConfigurationError.require(beta > 0 && beta < 1, key, "\(beta)", "a variance between 0 and 1")

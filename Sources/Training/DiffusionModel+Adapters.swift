@@ -31,3 +31,8 @@ extension DiffusionModel {
     ).to(dtype: .float32)
   }
 }
+
+extension Checkpoint {
+  /// What adapter files for this model are read and written against. No weight is read for it.
+  public var moduleNames: ModuleNames { get throws { ModuleNames(try projectionShapes()) } }
+}

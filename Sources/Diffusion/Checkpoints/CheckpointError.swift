@@ -1,6 +1,9 @@
-/// A folder that holds no checkpoint as it should.
+internal import Foundation
+
+/// A folder or file that holds no checkpoint as it should.
 public struct CheckpointError: Error, CustomStringConvertible, Equatable {
   public enum Reason: Equatable, Sendable {
+    case nothingThere
     case noFolder
     /// None of these files is there.
     case noWeights(expected: [String])
@@ -8,6 +11,19 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     case pickle(file: String)
     /// The list of a model in several files is not such a list.
     case malformedIndex(String)
+    /// A file that is a pickle of PyTorch.
+    case pickledFile
+    /// A file that is no whole model with original names; some keys that it has.
+    case noOriginalCheckpoint(keys: [String])
+    /// A file of a model that is put together or samples in another way.
+    case foreign(String)
+    case unknownPredictionType(family: String)
+    case noAutoencoder
+    /// A file has no tokenizer, and there is none beside it.
+    case noTokenizer(repository: String)
+    /// Choices that are for the other layout.
+    case configurationOfFolder
+    case variantOfFile
   }
 
   /// The folder or file.
@@ -16,6 +32,9 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
 
   public var description: String {
     switch reason {
+    case .nothingThere:
+      "\(path): no such folder or file; expected a folder in the layout of diffusers, a model in one safetensors file, or the id of "
+        + "a model on the Hugging Face hub, such as stabilityai/stable-diffusion-xl-base-1.0"
     case .noFolder:
       "\(path): no such folder; expected a model in the layout of diffusers, for instance one that "
         + "`huggingface-cli download stabilityai/stable-diffusion-xl-base-1.0 --local-dir FOLDER` makes"
@@ -24,6 +43,28 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
       "\(path): the weights are a pickle (\(file)), which is a program and is not run; convert it in Python where you trust "
         + "it: load the model with from_pretrained(\"\(path)\") and call save_pretrained(\"\(path)\") of diffusers or transformers"
     case .malformedIndex(let problem): "\(path): not an index of safetensors files: \(problem)"
+    case .pickledFile:
+      """
+      \(path): a pickle, which is a program and is not run; convert it where you trust it:
+      python -c 'import sys, torch; from safetensors.torch import save_file; d = torch.load(sys.argv[1], "cpu", \
+      weights_only=True); save_file({k: v.clone().contiguous() for k, v in d.get("state_dict", d).items() \
+      if torch.is_tensor(v)}, sys.argv[2])' \(path) \((path as NSString).deletingPathExtension).safetensors
+      """
+    case .noOriginalCheckpoint(let keys):
+      "\(path): no whole model of Stable Diffusion 1.x, 2.x or XL; expected a U-Net (model.diffusion_model.…) with text encoders "
+        + "(cond_stage_model.… or conditioner.embedders.…), found \(keys.isEmpty ? "nothing" : keys.joined(separator: ", "))"
+        + "; a model in diffusers' layout is given as its folder"
+    case .foreign(let name):
+      "\(path): \(name), which is not supported; supported are Stable Diffusion 1.x, 2.x and XL"
+    case .unknownPredictionType(let family):
+      "\(path): \(family), which does not say what its U-Net predicts; choose with --prediction-type: v_prediction for the models "
+        + "for 768 pixels (2.0, 2.1 and what comes of them), epsilon for those for 512 pixels (2.0-base, 2.1-base)"
+    case .noAutoencoder: "\(path): no autoencoder (first_stage_model.…); give one with --vae, a folder or a safetensors file"
+    case .noTokenizer(let repository):
+      "\(path): a model in one file has no tokenizer, and there is none beside it or in the Hugging Face cache; give a folder "
+        + "with --tokenizer, or fetch that of the family with --tokenizer \(repository)"
+    case .configurationOfFolder: "\(path): a folder has its own configurations; --config is for a model in one file"
+    case .variantOfFile: "\(path): one file has no variants; --variant chooses among the files of a folder"
     }
   }
 }

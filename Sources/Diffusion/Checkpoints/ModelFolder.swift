@@ -32,7 +32,7 @@ public struct ModelFolder: Sendable {
     } catch {
       throw ConfigurationError(.unreadable(describe(error)), file: filePath)
     }
-    return try namingFile(filePath) {
+    return try ConfigurationError.naming(filePath) {
       do {
         let decoder = JSONDecoder()
         // Python writes -Infinity (lambda_min_clipped of DPMSolverMultistepScheduler), which is JSON5.
@@ -64,17 +64,12 @@ public struct ModelFolder: Sendable {
     throw CheckpointError(path: path, reason: .noWeights(expected: candidates))
   }
 
-  private func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(path)/\(name)") }
-
-  /// Gives errors of the configuration the path of its file.
-  private func namingFile<Result>(_ filePath: String, _ body: () throws -> Result) throws -> Result {
-    do {
-      return try body()
-    } catch var error as ConfigurationError {
-      error.file = filePath
-      throw error
-    }
+  static func isFile(_ path: String) -> Bool {
+    var isFolder: ObjCBool = false
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
   }
+
+  private func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(path)/\(name)") }
 }
 
 // MARK: models
@@ -84,39 +79,38 @@ extension ModelFolder {
   private static let diffusersStem = "diffusion_pytorch_model"
   private static let transformersStem = "model"
 
-  /// - Throws: `ConfigurationError`, `CheckpointError`, `SafeTensorsError`, `LoadingError` where weights and configuration do
-  ///   not fit exactly, `TorchError` where memory is short; so do the following.
-  public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
+  private var configurationFile: String { "\(path)/config.json" }
+
+  /// - Throws: `ConfigurationError`, `CheckpointError` where there are no weights, `SafeTensorsError`; so do the following.
+  public func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> {
     let configuration = try configuration(UNet2DConditionModel.Configuration.self)
-    let weights = try weights(stem: Self.diffusersStem)
-    return try load(weights, dtype, device) { try UNet2DConditionModel(configuration, $0) }
+    return ModelSource(
+      configuration: configuration, file: configurationFile, weights: try weights(stem: Self.diffusersStem))
+  }
+
+  public func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration> {
+    let configuration = try configuration(AutoencoderKL.Configuration.self)
+    let weights = RenamedTensors.ofAutoencoder(try weights(stem: Self.diffusersStem))
+    return ModelSource(configuration: configuration, file: configurationFile, weights: weights)
+  }
+
+  public func textEncoderSource() throws -> ModelSource<CLIPTextModel.Configuration> {
+    let configuration = try configuration(CLIPTextModel.Configuration.self)
+    let weights = RenamedTensors.ofTextModel(try weights(stem: Self.transformersStem))
+    return ModelSource(configuration: configuration, file: configurationFile, weights: weights)
+  }
+
+  /// Loads the weights too; errors as of `ModelSource.load`. So do the following.
+  public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
+    try unetSource().load(dtype: dtype, device: device)
   }
 
   public func vae(dtype: DType = .float32, device: Device = .cpu) throws -> (AutoencoderKL, WeightStore) {
-    let configuration = try configuration(AutoencoderKL.Configuration.self)
-    let weights = RenamedTensors.ofAutoencoder(try weights(stem: Self.diffusersStem))
-    return try load(weights, dtype, device) { try AutoencoderKL(configuration, $0) }
+    try vaeSource().load(dtype: dtype, device: device)
   }
 
   public func textEncoder(dtype: DType = .float32, device: Device = .cpu) throws -> (CLIPTextModel, WeightStore) {
-    let configuration = try configuration(CLIPTextModel.Configuration.self)
-    let weights = RenamedTensors.ofTextModel(try weights(stem: Self.transformersStem))
-    // A buffer of 0, 1, 2 … that older files carry.
-    return try load(weights, dtype, device, ignoring: "text_model.embeddings.position_ids") {
-      try CLIPTextModel(configuration, $0)
-    }
-  }
-
-  private func load<Model>(
-    _ weights: any TensorCollection, _ dtype: DType, _ device: Device, ignoring ignored: String? = nil,
-    _ make: (Weights) throws -> Model
-  ) throws -> (Model, WeightStore) {
-    try withTorchErrors {
-      let store = WeightStore(.collection(weights), dtype: dtype, device: device)
-      let model = try namingFile("\(path)/config.json") { try make(store.root) }
-      try store.finish(ignoring: { $0 == ignored })
-      return (model, store)
-    }
+    try textEncoderSource().load(dtype: dtype, device: device)
   }
 
   /// Writes a model so that diffusers loads it; `parameters` are those of its `WeightStore`.

@@ -23,6 +23,8 @@ final class RenamedTensors: TensorCollection {
   var keys: [String] { Array(names.keys) }
   func shape(of key: String) -> [Int]? { names[key].flatMap(base.shape) }
   func tensor(_ key: String) throws -> Tensor { try base.tensor(names[key] ?? key) }
+  func nameInFile(_ key: String) -> String { names[key] ?? key }
+  func release(_ key: String) { base.release(names[key] ?? key) }
 
   /// The keys of a CLIP text encoder with the prefix `text_model.`, which transformers 5 leaves away when it saves a
   /// CLIPTextModel.
@@ -84,6 +86,8 @@ final class ShardedTensors: TensorCollection {
     }
     return try shard.tensor(key)
   }
+
+  func release(_ key: String) { shard(of: key)?.release(key) }
 
   private func shard(of key: String) -> SafeTensorsCollection? { shardOfKey[key].flatMap { shards[$0] } }
 }

@@ -30,6 +30,16 @@ public struct ConfigurationError: Error, CustomStringConvertible, Equatable {
     }
   }
 
+  /// Gives errors of a configuration the path of its file.
+  static func naming<Result>(_ file: String, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch var error as ConfigurationError {
+      error.file = file
+      throw error
+    }
+  }
+
   /// Checks a condition that settings must fulfil.
   static func require(
     _ condition: Bool, _ key: String, _ found: @autoclosure () -> String, _ expected: @autoclosure () -> String

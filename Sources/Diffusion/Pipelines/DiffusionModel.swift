@@ -1,4 +1,3 @@
-import Foundation
 public import OrderedCollections
 public import Tokenization
 public import Torch
@@ -48,40 +47,35 @@ public final class DiffusionModel {
   public convenience init(
     folder: String, dtype: DType = .float32, device: Device = .cpu, variant: String? = nil
   ) throws {
-    let checkpoint = try CheckpointFolder(path: folder, variant: variant)
-    let root = try ModelFolder(path: folder)
-    let hasIndex = FileManager.default.fileExists(atPath: "\(folder)/\(Self.indexFile)")
-    let index = hasIndex ? try root.configuration(ModelIndex.self, file: Self.indexFile) : nil
-    let unetConfiguration = try checkpoint.part("unet").configuration(UNet2DConditionModel.Configuration.self)
-    let vaeConfiguration = try checkpoint.part("vae").configuration(AutoencoderKL.Configuration.self)
-    let family = try Self.naming("\(folder)/\(Self.indexFile)") { try ModelFamily.detect(index, unetConfiguration) }
-    let scheduler = try checkpoint.part("scheduler")
-      .configuration(NoiseSchedule.Configuration.self, file: "scheduler_config.json")
-
-    var stores: OrderedDictionary<String, WeightStore> = [:]
-    let textEncoders = try family.textEncoders.map { parts in
-      let (model, store) = try checkpoint.part(parts.encoder).textEncoder(dtype: dtype, device: device)
-      stores[parts.encoder] = store
-      let tokenizerFolder = try checkpoint.part(parts.tokenizer).path
-      let tokenizer = try CLIPTokenizer(folder: URL(filePath: tokenizerFolder))
-      try Self.naming("\(folder)/\(parts.encoder)/config.json") { try Self.check(model, tokenizer, tokenizerFolder) }
-      return TextEncoder(model: model, tokenizer: tokenizer)
-    }
-    try Self.naming("\(folder)/unet/config.json") {
-      try Self.check(unetConfiguration, family, vaeConfiguration, textEncoders.map(\.model.configuration))
-    }
-    let (unet, unetStore) = try checkpoint.unet(dtype: dtype, device: device)
-    stores["unet"] = unetStore
-    let upcast = vaeConfiguration.forceUpcast && dtype.byteCount == 2
-    let (vae, vaeStore) = try checkpoint.vae(dtype: upcast ? .float32 : dtype, device: device)
-    stores["vae"] = vaeStore
-    self.init(
-      family: family, unet: unet, vae: vae, textEncoders: textEncoders, schedule: NoiseSchedule(scheduler),
-      forceZerosForEmptyPrompt: family.additionEmbedType != nil && index?.forceZerosForEmptyPrompt ?? true,
-      stores: stores)
+    try self.init(Checkpoint(folder: CheckpointFolder(path: folder, variant: variant)), dtype: dtype, device: device)
   }
 
-  private static let indexFile = "model_index.json"
+  /// Loads a checkpoint in any layout; as `init(folder:)`.
+  public convenience init(_ checkpoint: Checkpoint, dtype: DType = .float32, device: Device = .cpu) throws {
+    let pipeline = try checkpoint.pipeline()
+    let family = pipeline.family
+    let (unetSource, vaeSource) = (try checkpoint.unetSource(), try checkpoint.vaeSource())
+    var stores: OrderedDictionary<String, WeightStore> = [:]
+    let textEncoders = try family.textEncoders.enumerated().map { index, parts in
+      let source = try checkpoint.textEncoderSource(index, of: family)
+      let (tokenizer, folder) = try checkpoint.tokenizer(index, of: family)
+      try ConfigurationError.naming(source.file) { try Self.check(source.configuration, tokenizer, folder) }
+      let (model, store) = try source.load(dtype: dtype, device: device)
+      stores[parts.encoder] = store
+      return TextEncoder(model: model, tokenizer: tokenizer)
+    }
+    try ConfigurationError.naming(unetSource.file) {
+      try Self.check(unetSource.configuration, family, vaeSource, textEncoders.map(\.model.configuration))
+    }
+    let (unet, unetStore) = try unetSource.load(dtype: dtype, device: device)
+    stores["unet"] = unetStore
+    let upcast = vaeSource.configuration.forceUpcast && dtype.byteCount == 2
+    let (vae, vaeStore) = try vaeSource.load(dtype: upcast ? .float32 : dtype, device: device)
+    stores["vae"] = vaeStore
+    self.init(
+      family: family, unet: unet, vae: vae, textEncoders: textEncoders, schedule: NoiseSchedule(pipeline.schedule),
+      forceZerosForEmptyPrompt: pipeline.forceZerosForEmptyPrompt, stores: stores)
+  }
 
   /// The type in which U-Net and text encoders compute.
   public var dtype: DType { stores["unet"]?.dtype ?? .float32 }
@@ -91,26 +85,19 @@ public final class DiffusionModel {
 // MARK: what parts can be together
 
 extension DiffusionModel {
-  private static func naming<Result>(_ file: String, _ body: () throws -> Result) throws -> Result {
-    do {
-      return try body()
-    } catch var error as ConfigurationError {
-      error.file = file
-      throw error
-    }
-  }
-
-  private static func check(_ model: CLIPTextModel, _ tokenizer: CLIPTokenizer, _ folder: String) throws {
-    let (length, positions) = (tokenizer.configuration.modelMaxLength, model.configuration.maxPositionEmbeddings)
+  private static func check(
+    _ model: CLIPTextModel.Configuration, _ tokenizer: CLIPTokenizer, _ folder: String
+  ) throws {
+    let (length, positions) = (tokenizer.configuration.modelMaxLength, model.maxPositionEmbeddings)
     try ConfigurationError.require(
       positions >= length, "max_position_embeddings", "\(positions)", "at least \(length), model_max_length of \(folder)")
-    let words = model.configuration.vocabSize
+    let words = model.vocabSize
     try ConfigurationError.require(
       words >= tokenizer.count, "vocab_size", "\(words)", "at least \(tokenizer.count), the ids of \(folder)")
   }
 
   private static func check(
-    _ unet: UNet2DConditionModel.Configuration, _ family: ModelFamily, _ vae: AutoencoderKL.Configuration,
+    _ unet: UNet2DConditionModel.Configuration, _ family: ModelFamily, _ vae: ModelSource<AutoencoderKL.Configuration>,
     _ textEncoders: [CLIPTextModel.Configuration]
   ) throws {
     func name(_ type: UNet2DConditionModel.AdditionEmbedType?) -> String { type.map { "\"\($0.rawValue)\"" } ?? "null" }
@@ -119,7 +106,8 @@ extension DiffusionModel {
       "\(name(family.additionEmbedType)), as in all models of the family \(family.name)")
     for (key, channels) in [("in_channels", unet.inChannels), ("out_channels", unet.outChannels)] {
       try ConfigurationError.require(
-        channels == vae.latentChannels, key, "\(channels)", "\(vae.latentChannels), latent_channels of vae/config.json")
+        channels == vae.configuration.latentChannels, key, "\(channels)",
+        "\(vae.configuration.latentChannels), latent_channels of \(vae.file)")
     }
     let width = textEncoders.map(\.hiddenSize).reduce(0, +)
     let levels = unet.blockOutChannels.count

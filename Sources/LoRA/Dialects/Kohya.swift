@@ -1,3 +1,4 @@
+internal import LayerNames
 public import OrderedCollections
 
 /// kohya's sd-scripts (networks/lora.py), and with it A1111, Forge, ComfyUI and most shared files:

@@ -1,11 +1,9 @@
-internal import OrderedCollections
-
 /// The names that UNet layers have in the original checkpoints of Stability (sgm: modules/diffusionmodules/openaimodel.py
 /// UNetModel): input_blocks, middle_block, output_blocks.
 ///
 /// There, every residual block, every halving and doubling of the resolution counts as one block, so a number depends on
 /// how many layers come before it. These are counted from the model's own list, not assumed.
-struct OriginalUNetNames {
+package struct OriginalUNetNames {
   /// What one down_blocks.b or up_blocks.b is made of.
   private struct Stage {
     var layers = 0
@@ -19,7 +17,7 @@ struct OriginalUNetNames {
   private var up: [Stage] = []
 
   /// - Parameter modules: the paths of all layers of a diffusers UNet, without a component's name.
-  init(_ modules: [String]) {
+  package init(_ modules: [String]) {
     for module in modules {
       let parts = module.split(separator: ".").map(String.init)
       guard parts.count > 3, let stage = Int(parts[1]), let index = Int(parts[3]) else { continue }
@@ -52,7 +50,7 @@ struct OriginalUNetNames {
   }
 
   /// The original path of a layer; nil for one that no original checkpoint has.
-  subscript(_ module: String) -> String? {
+  package subscript(_ module: String) -> String? {
     if let whole = Self.outside[module] { return whole }
     let parts = module.split(separator: ".").map(String.init)
     if parts.count > 3, parts[0] == "mid_block", let index = Int(parts[2]) {
@@ -84,11 +82,12 @@ struct OriginalUNetNames {
 
   /// Layers inside a residual block (sgm: openaimodel.py ResBlock). Those of a transformer have the same names in both.
   private static let residual = [
-    "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
   ]
 
   private static let outside = [
-    "conv_in": "input_blocks.0.0", "conv_out": "out.2",
+    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
   ]

@@ -1,0 +1,195 @@
+import Foundation
+public import OrderedCollections
+import Tokenization
+public import Torch
+
+/// A text-to-image model on disk, in whichever layout, with what the user chose for it.
+///
+/// ```swift
+/// let checkpoint = try Checkpoint(path: "juggernautXL.safetensors", .init(vae: "sdxl-vae-fp16-fix"))
+/// let model = try DiffusionModel(checkpoint, dtype: .bfloat16)
+/// ```
+public struct Checkpoint: Sendable {
+  /// What a user can choose. A choice replaces what the checkpoint says, or is an error.
+  public struct Choices: Sendable, Equatable, Codable {
+    /// Precision of the files in a folder, such as `fp16`.
+    public var variant: String?
+    /// Another autoencoder: a folder with its `config.json`, or a safetensors file.
+    public var vae: String?
+    /// Other tokenizers: a folder with `tokenizer` and `tokenizer_2`, or one tokenizer for all text encoders.
+    public var tokenizer: String?
+    /// For a checkpoint in one file: a folder in diffusers' layout whose configurations hold instead of the family's own.
+    /// Weights need not be there.
+    public var configuration: String?
+    public var predictionType: NoiseSchedule.PredictionType?
+
+    public init(
+      variant: String? = nil, vae: String? = nil, tokenizer: String? = nil, configuration: String? = nil,
+      predictionType: NoiseSchedule.PredictionType? = nil
+    ) {
+      self.variant = variant
+      self.vae = vae
+      self.tokenizer = tokenizer
+      self.configuration = configuration
+      self.predictionType = predictionType
+    }
+  }
+
+  public let path: String
+  public var choices: Choices
+  private let layout: any CheckpointLayout
+
+  /// - Parameter path: a folder in diffusers' layout, or a safetensors file in the original one.
+  /// - Throws: `CheckpointError`, `ConfigurationError` or `SafeTensorsError`.
+  public init(path: String, _ choices: Choices = .init()) throws {
+    self.path = path
+    self.choices = choices
+    guard FileManager.default.fileExists(atPath: path) else { throw CheckpointError(path: path, reason: .nothingThere) }
+    guard ModelFolder.isFile(path) else {
+      guard choices.configuration == nil else { throw CheckpointError(path: path, reason: .configurationOfFolder) }
+      layout = try CheckpointFolder(path: path, variant: choices.variant)
+      return
+    }
+    guard choices.variant == nil else { throw CheckpointError(path: path, reason: .variantOfFile) }
+    layout = try SingleFile(
+      path: path, configuration: choices.configuration, predictionType: choices.predictionType)
+  }
+
+  /// A folder without any choices.
+  init(folder: CheckpointFolder) {
+    (path, choices, layout) = (folder.path, Choices(variant: folder.variant), folder)
+  }
+
+  /// The repository of the Hugging Face hub that has the tokenizers which this checkpoint lacks; nil where it has them.
+  public var repositoryOfTokenizers: String? {
+    choices.tokenizer == nil ? (layout as? SingleFile)?.repositoryOfTokenizers : nil
+  }
+
+  /// What the model consists of and how it was trained.
+  func pipeline() throws -> PipelineDescription {
+    var pipeline = try layout.pipeline()
+    if let chosen = choices.predictionType {
+      pipeline.schedule.predictionType = chosen
+      try ConfigurationError.naming(path) { try pipeline.schedule.validate() }
+    }
+    return pipeline
+  }
+
+  func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> { try layout.unetSource() }
+
+  func textEncoderSource(_ index: Int, of family: ModelFamily) throws -> ModelSource<CLIPTextModel.Configuration> {
+    try layout.textEncoderSource(index, of: family)
+  }
+
+  func tokenizer(_ index: Int, of family: ModelFamily) throws -> (CLIPTokenizer, folder: String) {
+    try layout.tokenizer(index, of: family, in: choices.tokenizer)
+  }
+
+  func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration> {
+    guard let chosen = choices.vae else { return try layout.vaeSource() }
+    guard ModelFolder.isFile(chosen) else { return try ModelFolder(path: chosen).vaeSource() }
+    return try SingleFile.autoencoder(chosen, try layout.vaeConfiguration())
+  }
+
+  /// The U-Net and its weights; errors as of `ModelSource.load`. So do the following.
+  public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
+    try unetSource().load(dtype: dtype, device: device)
+  }
+
+  public func vae(dtype: DType = .float32, device: Device = .cpu) throws -> (AutoencoderKL, WeightStore) {
+    try vaeSource().load(dtype: dtype, device: device)
+  }
+
+  /// - Parameter index: among the text encoders of the family.
+  public func textEncoder(
+    _ index: Int = 0, dtype: DType = .float32, device: Device = .cpu
+  ) throws -> (CLIPTextModel, WeightStore) {
+    try textEncoderSource(index, of: layout.family()).load(dtype: dtype, device: device)
+  }
+
+  /// Weight shapes of the linear and convolution layers of U-Net and text encoders by full path, in the model's order. They
+  /// follow from the configurations: no weight is read.
+  public func projectionShapes() throws -> OrderedDictionary<String, [Int]> {
+    let family = try layout.family()
+    var shapes: OrderedDictionary<String, [Int]> = [:]
+    func add<Configuration, Model>(
+      _ part: String, _ source: ModelSource<Configuration>, _ make: (Configuration, Weights) throws -> Model
+    ) throws {
+      let store = WeightStore(.shapes, device: .meta)
+      _ = try ConfigurationError.naming(source.file) { try make(source.configuration, store.root) }
+      for (path, projection) in store.projections { shapes["\(part).\(path)"] = projection.weight.shape }
+    }
+    try add("unet", unetSource()) { try UNet2DConditionModel($0, $1) }
+    for (index, parts) in family.textEncoders.enumerated() {
+      try add(parts.encoder, textEncoderSource(index, of: family)) { try CLIPTextModel($0, $1) }
+    }
+    return shapes
+  }
+
+  /// The files that the model can be made of.
+  public var files: [String] {
+    let texts = [".json", ".txt"]
+    let parts = ["scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"]
+    func files(in folder: String, _ endings: [String]) -> [String] {
+      if ModelFolder.isFile(folder) { return [folder] }
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: folder))?.sorted() ?? []
+      return names.filter { name in endings.contains { name.hasSuffix($0) } }.map { "\(folder)/\($0)" }
+    }
+    func files(of pipeline: String, _ endings: [String]) -> [String] {
+      // A whole model in one file beside the folders is not read.
+      files(in: pipeline, [CheckpointFolder.indexFile]) + parts.flatMap { files(in: "\(pipeline)/\($0)", endings) }
+    }
+    var found = ModelFolder.isFile(path) ? [path] : files(of: path, texts + [".safetensors"])
+    if let vae = choices.vae { found += files(in: vae, texts + [".safetensors"]) }
+    if let configuration = choices.configuration { found += files(of: configuration, texts) }
+    if let folder = choices.tokenizer ?? (layout as? SingleFile)?.folderOfTokenizers {
+      let isShared = TokenizerFolders.isTokenizer(folder)
+      found += (isShared ? [folder] : ["tokenizer", "tokenizer_2"].map { "\(folder)/\($0)" }).flatMap { files(in: $0, texts) }
+    }
+    return Array(OrderedSet(found))
+  }
+}
+
+/// What a pipeline must know beside its networks.
+struct PipelineDescription: Sendable {
+  let family: ModelFamily
+  var schedule: NoiseSchedule.Configuration
+  /// Whether no negative prompt means zeros instead of the states of an empty text.
+  let forceZerosForEmptyPrompt: Bool
+}
+
+/// A way in which a model lies on disk.
+protocol CheckpointLayout: Sendable {
+  func family() throws -> ModelFamily
+  func pipeline() throws -> PipelineDescription
+  func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration>
+  func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration>
+  func vaeConfiguration() throws -> AutoencoderKL.Configuration
+  /// - Parameter index: among the family's text encoders.
+  func textEncoderSource(_ index: Int, of family: ModelFamily) throws -> ModelSource<CLIPTextModel.Configuration>
+  /// - Parameter folder: where the user says that tokenizers are.
+  func tokenizer(_ index: Int, of family: ModelFamily, in folder: String?) throws -> (CLIPTokenizer, folder: String)
+}
+
+/// A folder with tokenizers in folders of their own, or with one tokenizer itself.
+struct TokenizerFolders {
+  let path: String
+  /// Whether the folder is itself the only tokenizer.
+  let isShared: Bool
+
+  /// - Throws: `CheckpointError` where there is no such folder.
+  init(path: String) throws {
+    self.path = try ModelFolder(path: path).path
+    isShared = Self.isTokenizer(path)
+  }
+
+  func folder(_ name: String) -> String { isShared ? path : "\(path)/\(name)" }
+
+  static func isTokenizer(_ path: String) -> Bool {
+    ["vocab.json", "tokenizer.json"].contains { ModelFolder.isFile("\(path)/\($0)") }
+  }
+}
+
+extension CLIPTokenizer {
+  init(folderPath: String) throws { try self.init(folder: URL(filePath: folderPath)) }
+}
