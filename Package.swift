@@ -15,7 +15,7 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
+        "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training", "Hub",
         "Workflows",
       ]),
     .executable(name: "ziplora", targets: ["Command"]),
@@ -24,6 +24,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
   ],
   targets: [
     // libtorch, named by a pkg-config file that `make bootstrap` writes: flags in a .pc file, unlike unsafeFlags,
@@ -109,11 +111,22 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // Models of the Hugging Face hub: its cache and what is missing in it. The only module that knows a network.
+    .target(
+      name: "Hub",
+      dependencies: [
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOFoundationCompat", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings),
     // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
     .target(
       name: "Workflows",
       dependencies: [
-        "Diffusion", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox", "Training",
+        "Diffusion", "Hub", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -189,6 +202,16 @@ let package = Package(
       dependencies: [
         "Toybox", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "HubTests",
+      dependencies: [
+        "Hub",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(

@@ -1,0 +1,124 @@
+internal import AsyncHTTPClient
+internal import Foundation
+
+/// Models of the Hugging Face hub, in the cache that Python's tools have too.
+///
+/// ```swift
+/// let id = HubID("stabilityai/stable-diffusion-xl-base-1.0")!
+/// let folder = try await Hub().snapshot(of: id, .pipeline(variant: "fp16")) { print($0) }
+/// ```
+public struct Hub: Sendable {
+  /// How far a download is.
+  public struct Progress: Sendable, Equatable {
+    /// Bytes of all files that are missing, and how many of them have come.
+    public var bytes = 0
+    public var total = 0
+  }
+
+  public let environment: HubEnvironment
+  /// How long to wait after a first failure.
+  public let backoff: Duration
+
+  public init(_ environment: HubEnvironment = .current, backoff: Duration = .seconds(1)) {
+    self.environment = environment
+    self.backoff = backoff
+  }
+
+  /// The folder in the cache with the files of a selection; nil where the cache lacks one. Asks nobody.
+  public func cached(_ id: HubID, _ selection: HubSelection) async -> String? {
+    try? await local(id, selection)
+  }
+
+  /// The folder in the cache with the files of a selection, which are fetched where they are missing.
+  ///
+  /// What the cache has is used as it is, without asking for something newer. What came before an error stays and need not
+  /// come again.
+  ///
+  /// - Parameter report: hears of the download.
+  /// - Throws: `HubError`; `CancellationError` when the task is cancelled.
+  public func snapshot(
+    of id: HubID, _ selection: HubSelection, report: @escaping @Sendable (Progress) -> Void = { _ in }
+  ) async throws -> String {
+    if let folder = await cached(id, selection) { return folder }
+    guard !environment.isOffline else { throw try await offline(id, selection, cause: "HF_HUB_OFFLINE forbids to fetch it") }
+    return try await HTTPClient.withHTTPClient(configuration: HubServer.configuration) { client in
+      let server = HubServer(client: client, id: id, environment: environment, backoff: backoff)
+      let listing: HubListing
+      do {
+        listing = try await server.listing()
+      } catch let error as HubError {
+        guard case .unreachable(let cause, let address) = error.reason else { throw error }
+        throw try await offline(id, selection, cause: "\(address) could not be reached (\(cause))")
+      }
+      let download = HubDownload(server: server, listing: listing, cache: HubCache(id, root: environment.cache))
+      return try await download.run(selection, report)
+    }
+  }
+
+  /// The error that names what is missing.
+  private func offline(_ id: HubID, _ selection: HubSelection, cause: String) async throws -> HubError {
+    let cache = HubCache(id, root: environment.cache)
+    let plan = try await HubPlan(selection, of: CachedFiles(folder: cache.snapshot(cache.commit ?? "none")))
+    return HubError(id: id, reason: .offline(cause: cause, missing: plan.missing, folder: environment.cache))
+  }
+
+  /// A snapshot that has everything.
+  private func local(_ id: HubID, _ selection: HubSelection) async throws -> String? {
+    let cache = HubCache(id, root: environment.cache)
+    guard let folder = cache.commit.map(cache.snapshot) else { return nil }
+    return try await HubPlan(selection, of: CachedFiles(folder: folder)).missing.isEmpty ? folder : nil
+  }
+}
+
+/// Fills a snapshot with the files of one commit.
+struct HubDownload {
+  let server: HubServer
+  let listing: HubListing
+  let cache: HubCache
+
+  /// - Returns: the snapshot's folder.
+  func run(_ selection: HubSelection, _ report: @escaping @Sendable (Hub.Progress) -> Void) async throws -> String {
+    let plan: HubPlan
+    do {
+      plan = try await HubPlan(selection, of: RemoteFiles(download: self))
+    } catch is DecodingError {
+      throw HubError(id: cache.id, reason: .malformedListing("model_index.json, or an index of weights, is none"))
+    }
+    guard plan.missing.isEmpty else { throw HubError(id: cache.id, reason: .lacks(plan.missing)) }
+    func isMissing(_ name: String) -> Bool { listing.files[name].map { !cache.has($0.hash) } ?? false }
+    var progress = Hub.Progress()
+    progress.total = plan.files.filter(isMissing).compactMap { listing.files[$0]?.size }.reduce(0, +)
+    for name in plan.files {
+      let (before, size) = (progress, isMissing(name) ? listing.files[name]?.size ?? 0 : 0)
+      try await get(name) { report(Hub.Progress(bytes: before.bytes + $0, total: before.total)) }
+      progress.bytes += size
+    }
+    try cache.remember(listing.commit)
+    return cache.snapshot(listing.commit)
+  }
+
+  /// Puts one file into the snapshot.
+  fileprivate func get(_ name: String, _ report: @Sendable (Int) -> Void = { _ in }) async throws {
+    guard let file = listing.files[name] else { throw HubError(id: cache.id, reason: .lacks([name])) }
+    try await cache.locked(file.hash) {
+      if !cache.has(file.hash) {
+        try await server.download(
+          name, file, at: listing.commit, to: cache.incomplete(file.hash), report: report)
+        try cache.publish(file.hash)
+      }
+    }
+    try cache.link(name, of: listing.commit, to: file.hash)
+  }
+}
+
+/// A repository whose small files are fetched when they are looked at.
+private struct RemoteFiles: HubFiles {
+  let download: HubDownload
+
+  func has(_ name: String) -> Bool { download.listing.files[name] != nil }
+
+  func data(_ name: String) async throws -> Data {
+    try await download.get(name)
+    return try CachedFiles(folder: download.cache.snapshot(download.listing.commit)).data(name)
+  }
+}

@@ -1,0 +1,42 @@
+internal import Foundation
+
+/// Where the hub and its cache are, as the environment variables of Python's huggingface_hub say
+/// (huggingface_hub: constants.py).
+public struct HubEnvironment: Sendable {
+  /// Folder of the cache that is shared with Python.
+  public var cache: String
+  /// Address of the hub or of a mirror, without a slash at its end.
+  public var endpoint: String
+  /// What opens private and gated models.
+  public var token: String?
+  /// Whether nothing may be fetched.
+  public var isOffline: Bool
+
+  public init(cache: String, endpoint: String, token: String? = nil, isOffline: Bool = false) {
+    self.cache = cache
+    self.endpoint = endpoint
+    self.token = token
+    self.isOffline = isOffline
+  }
+
+  /// - Parameter variables: those of the process, say.
+  public init(_ variables: [String: String]) {
+    func value(_ names: String...) -> String? {
+      names.lazy.compactMap { variables[$0] }.first { !$0.isEmpty }
+    }
+    func expanded(_ path: String) -> String { (path as NSString).expandingTildeInPath }
+    let home = expanded(value("HF_HOME") ?? "\(value("XDG_CACHE_HOME") ?? "~/.cache")/huggingface")
+    let tokenFile = expanded(value("HF_TOKEN_PATH") ?? "\(home)/token")
+    let endpoint = value("HF_ENDPOINT") ?? "https://huggingface.co"
+    let offline = value("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")?.uppercased()
+    self.init(
+      cache: expanded(value("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") ?? "\(home)/hub"),
+      endpoint: endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint,
+      token: value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+        ?? (try? String(contentsOfFile: tokenFile, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines),
+      isOffline: ["1", "ON", "YES", "TRUE"].contains(offline))
+  }
+
+  /// Of this process.
+  public static var current: HubEnvironment { HubEnvironment(ProcessInfo.processInfo.environment) }
+}

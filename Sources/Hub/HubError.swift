@@ -1,0 +1,54 @@
+/// Why a model cannot be had from the hub.
+public struct HubError: Error, CustomStringConvertible, Equatable {
+  public enum Reason: Equatable, Sendable {
+    /// Nothing may or can be fetched; what the cache lacks.
+    case offline(cause: String, missing: [String], folder: String)
+    case unauthorized(hasToken: Bool, endpoint: String)
+    case notFound(endpoint: String)
+    case status(Int, address: String)
+    case unreachable(String, address: String)
+    /// The repository has not what a model of the kind asked for consists of.
+    case lacks([String])
+    case malformedListing(String)
+    case unsafeName(String)
+    case wrongLength(file: String, found: String, expected: Int)
+    case wrongContent(file: String, expected: String)
+    case unwritable(path: String, reason: String)
+  }
+
+  public let id: HubID
+  public let reason: Reason
+
+  public var description: String {
+    switch reason {
+    case .offline(let cause, let missing, let folder):
+      """
+      \(id): no such folder or file here; \(cause), and the cache (\(folder)) lacks
+      \(missing.map { "    \($0)" }.joined(separator: "\n"))
+      Fetch them where there is a connection, with the same command, or with
+          hf download \(id.repository) --revision \(id.revision) \(missing.joined(separator: " "))
+      """
+    case .unauthorized(let hasToken, let endpoint):
+      "\(id): there is no such model at \(endpoint), or it is private or gated. "
+        + (hasToken
+          ? "The token in use does not open it: accept its terms at \(endpoint)/\(id.repository) or use another token in HF_TOKEN"
+          : "Accept its terms at \(endpoint)/\(id.repository) and give a token in HF_TOKEN (\(endpoint)/settings/tokens)")
+    case .notFound(let endpoint):
+      "\(id): there is no such folder or file here, and no such model or revision at \(endpoint); is it spelled as there?"
+    case .status(let code, let address):
+      "\(id): \(address) answered with the status \(code), several times if it may pass; try again later"
+    case .unreachable(let cause, let address):
+      "\(id): \(address) could not be read: \(cause); what was fetched is kept, try again"
+    case .lacks(let files):
+      "\(id): not a model that can be used here; its repository lacks \(files.joined(separator: ", "))"
+    case .malformedListing(let problem): "\(id): the hub's list of files is not as expected: \(problem)"
+    case .unsafeName(let name):
+      "\(id): \(String(reflecting: name)) is no name of a file inside the repository; nothing was written"
+    case .wrongLength(let file, let found, let expected):
+      "\(id): \(file) has \(expected) bytes, but \(found) came; is something between here and the hub that answers in its place?"
+    case .wrongContent(let file, let expected):
+      "\(id): \(file) came with another content than the hub promises (\(expected)); it was removed, try again"
+    case .unwritable(let path, let reason): "\(id): \(path) cannot be written: \(reason)"
+    }
+  }
+}

@@ -1,0 +1,60 @@
+internal import Foundation
+
+/// The files of a repository at one commit, as the hub lists them (`/api/models/ID/revision/REVISION?blobs=true`).
+struct HubListing: Sendable {
+  struct File: Sendable {
+    let size: Int
+    /// The name of its blob: the SHA-256 of large files, git's own for the others.
+    let hash: String
+
+    /// Whether the hash is that of git, SHA-1 over a header and the content.
+    var isGitBlob: Bool { hash.count == 40 }
+  }
+
+  let commit: String
+  let files: [String: File]
+
+  private struct Answer: Decodable {
+    struct Sibling: Decodable {
+      struct LargeFile: Decodable {
+        let sha256: String
+        let size: Int
+      }
+
+      let rfilename: String
+      let size: Int?
+      let blobId: String?
+      let lfs: LargeFile?
+    }
+
+    let sha: String
+    let siblings: [Sibling]
+  }
+
+  init(_ data: Data, of id: HubID) throws {
+    let answer: Answer
+    do {
+      answer = try JSONDecoder().decode(Answer.self, from: data)
+    } catch {
+      throw HubError(id: id, reason: .malformedListing("no JSON with sha and siblings"))
+    }
+    commit = answer.sha
+    var files: [String: File] = [:]
+    for sibling in answer.siblings {
+      guard let hash = sibling.lfs?.sha256 ?? sibling.blobId, let size = sibling.lfs?.size ?? sibling.size else {
+        throw HubError(id: id, reason: .malformedListing("\(sibling.rfilename) has no size and hash"))
+      }
+      // They become names in the cache.
+      for part in [sibling.rfilename, hash, commit] where !Self.isInside(part) {
+        throw HubError(id: id, reason: .unsafeName(part))
+      }
+      files[sibling.rfilename] = File(size: size, hash: hash)
+    }
+    self.files = files
+  }
+
+  private static func isInside(_ path: String) -> Bool {
+    !path.contains("\\") && !path.contains("\0")
+      && path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { !["", ".", ".."].contains($0) }
+  }
+}

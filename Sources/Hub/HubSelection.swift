@@ -1,0 +1,110 @@
+internal import Foundation
+
+/// Which files of a repository are needed.
+public enum HubSelection: Sendable, Equatable {
+  /// A text-to-image model in diffusers' layout; weights in that variant, or those that diffusers would take.
+  case pipeline(variant: String?)
+  /// The configurations of one, without weights.
+  case configurations
+  /// One autoencoder at the top of the repository.
+  case autoencoder(variant: String?)
+  /// The tokenizers of a model, or one tokenizer at the top.
+  case tokenizers
+}
+
+/// A repository, or what the cache has of one.
+protocol HubFiles {
+  func has(_ name: String) -> Bool
+  /// The content of a small file.
+  func data(_ name: String) async throws -> Data
+}
+
+/// A member of `model_index.json`: a part is the names of its library and class, or twice null where a model does without.
+private struct IndexEntry: Decodable {
+  let isPart: Bool
+
+  init(from decoder: any Decoder) throws {
+    let names = try? decoder.singleValueContainer().decode([String?].self)
+    isPart = names?.first.flatMap { $0 } != nil
+  }
+}
+
+/// An index of weights in several files.
+private struct ShardIndex: Decodable {
+  let weight_map: [String: String]
+}
+
+/// The files that a selection takes of a repository, and what it needs and does not find.
+struct HubPlan {
+  private(set) var files: [String] = []
+  private(set) var missing: [String] = []
+
+  init(_ selection: HubSelection, of repository: some HubFiles) async throws {
+    switch selection {
+    case .pipeline(let variant): try await addPipeline(variant, weights: true, repository)
+    case .configurations: try await addPipeline(nil, weights: false, repository)
+    case .autoencoder(let variant):
+      try await addNetwork("", "diffusion_pytorch_model", variant, weights: true, repository)
+    case .tokenizers:
+      let folders = ["tokenizer/", "tokenizer_2/"].filter { folder in
+        Self.vocabularies.contains { repository.has(folder + $0[0]) }
+      }
+      for folder in folders.isEmpty ? [""] : folders { addTokenizer(folder, repository) }
+    }
+  }
+
+  /// What `model_index.json` names, as far as it is used here: no safety checker, no feature extractor.
+  private mutating func addPipeline(_ variant: String?, weights: Bool, _ repository: some HubFiles) async throws {
+    let index = "model_index.json"
+    // Without it, what every model has is what must be fetched at least.
+    var parts: Set = ["scheduler", "text_encoder", "tokenizer", "unet", "vae"]
+    if repository.has(index) {
+      let entries = try JSONDecoder().decode([String: IndexEntry].self, from: try await repository.data(index))
+      parts = Set(entries.filter(\.value.isPart).keys)
+    }
+    add([[index]], repository)
+    for part in ["scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"]
+    where parts.contains(part) {
+      switch part {
+      case "scheduler": add([["scheduler/scheduler_config.json"]], repository)
+      case "tokenizer", "tokenizer_2": addTokenizer("\(part)/", repository)
+      case "unet", "vae":
+        try await addNetwork("\(part)/", "diffusion_pytorch_model", variant, weights: weights, repository)
+      default: try await addNetwork("\(part)/", "model", variant, weights: weights, repository)
+      }
+    }
+  }
+
+  private static let vocabularies = [["vocab.json", "merges.txt"], ["tokenizer.json"]]
+
+  private mutating func addTokenizer(_ folder: String, _ repository: some HubFiles) {
+    add(Self.vocabularies.map { $0.map { folder + $0 } }, repository)
+    let others = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"].map { folder + $0 }
+    files += others.filter(repository.has)
+  }
+
+  /// A configuration with its weights in one file or several, under the names that diffusers and transformers give them.
+  private mutating func addNetwork(
+    _ folder: String, _ stem: String, _ variant: String?, weights: Bool, _ repository: some HubFiles
+  ) async throws {
+    add([["\(folder)config.json"]], repository)
+    guard weights else { return }
+    let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).flatMap { (variant: String?) in
+      let infix = variant.map { ".\($0)" } ?? ""
+      return ["\(folder)\(stem)\(infix).safetensors", "\(folder)\(stem).safetensors.index\(infix).json"]
+    }
+    add(candidates.map { [$0] }, repository)
+    guard let index = candidates.first(where: repository.has), index.hasSuffix(".json") else { return }
+    let shards = Set(try JSONDecoder().decode(ShardIndex.self, from: try await repository.data(index)).weight_map.values)
+    add([shards.sorted().map { folder + $0 }], repository)
+  }
+
+  /// Takes the first group that is whole.
+  private mutating func add(_ groups: [[String]], _ repository: some HubFiles) {
+    if let found = groups.first(where: { $0.allSatisfy(repository.has) }) {
+      files += found
+    } else {
+      missing += groups[0].filter { !repository.has($0) }
+    }
+  }
+}

@@ -1,0 +1,313 @@
+import Foundation
+import Hub
+import Testing
+
+@Suite struct HubTests {
+  private let cache = TemporaryCache()
+  private let model = FakeModel()
+
+  /// A server that answers as the hub does but where the test says otherwise.
+  private func server(
+    _ exception: @escaping @Sendable (_ request: Request, _ count: Int) -> Answer? = { _, _ in nil }
+  ) throws -> ScriptedServer {
+    try ScriptedServer { [model] in exception($0, $1) ?? model.answer($0) }
+  }
+
+  private func fetch(
+    _ server: ScriptedServer, _ selection: HubSelection = .pipeline(variant: nil), token: String? = nil
+  ) async throws -> String {
+    try await cache.hub(server, token: token).snapshot(of: FakeModel.id, selection)
+  }
+
+  /// The message of a fetch that fails.
+  private func failure(
+    _ server: ScriptedServer, _ selection: HubSelection = .pipeline(variant: nil), token: String? = nil
+  ) async throws -> String {
+    try await #require(throws: HubError.self) { try await fetch(server, selection, token: token) }.description
+  }
+
+  private func isWhole() throws -> Bool {
+    try FakeModel.needed.allSatisfy { try cache.bytes($0) == model.files[$0] }
+  }
+
+  private static let large = FakeModel.path(of: FakeModel.large)
+
+  // MARK: what is fetched, and where it goes
+
+  @Test("only what a pipeline needs, in the layout that Python shares, and nothing a second time")
+  func layout() async throws {
+    let server = try server()
+    #expect(try await fetch(server) == cache.snapshot)
+    #expect(cache.files(cache.snapshot) == FakeModel.needed)
+    #expect(try isWhole())
+    #expect(Set(server.paths) == Set([FakeModel.listing] + FakeModel.needed.map(FakeModel.path)))
+    #expect(Set(cache.files("\(cache.model)/blobs")) == Set(FakeModel.needed.map(model.hash)))
+    let manager = FileManager.default
+    #expect(
+      try manager.destinationOfSymbolicLink(atPath: "\(cache.snapshot)/unet/config.json")
+        == "../../../blobs/\(model.hash("unet/config.json"))")
+    #expect(
+      try manager.destinationOfSymbolicLink(atPath: "\(cache.snapshot)/model_index.json")
+        == "../../blobs/\(model.hash("model_index.json"))")
+    #expect(try String(contentsOfFile: "\(cache.model)/refs/main", encoding: .utf8) == FakeModel.commit)
+
+    let count = server.requests.count
+    #expect(try await fetch(server) == cache.snapshot)
+    #expect(try await cache.hub(server, isOffline: true).snapshot(of: FakeModel.id, .pipeline(variant: nil)) == cache.snapshot)
+    #expect(await cache.hub(server).cached(FakeModel.id, .tokenizers) == cache.snapshot)
+    #expect(await cache.hub(server).cached(FakeModel.id, .pipeline(variant: "bf16")) == nil)
+    #expect(server.requests.count == count)
+  }
+
+  @Test("a variant, the tokenizers alone, the configurations alone")
+  func selections() async throws {
+    let server = try server()
+    _ = try await fetch(server, .tokenizers)
+    let tokenizer = FakeModel.needed.filter { $0.hasPrefix("tokenizer/") }
+    #expect(cache.files(cache.snapshot) == tokenizer)
+    _ = try await fetch(server, .configurations)
+    let configurations = FakeModel.needed.filter { !$0.hasSuffix(".safetensors") }
+    #expect(cache.files(cache.snapshot) == configurations)
+    _ = try await fetch(server, .pipeline(variant: "fp16"))
+    let halves = FakeModel.needed.filter { $0.hasSuffix(".safetensors") }
+      .map { $0.replacing(".safetensors", with: ".fp16.safetensors") }
+    #expect(cache.files(cache.snapshot) == (configurations + halves).sorted())
+    #expect(
+      try await failure(server, .pipeline(variant: "bf16")).contains("its repository lacks text_encoder/model.bf16.safetensors"))
+    #expect(
+      try await failure(server, .autoencoder(variant: nil)).contains("lacks config.json, diffusion_pytorch_model.safetensors"))
+  }
+
+  @Test("weights in several files are those that their index names")
+  func shards() async throws {
+    var model = model
+    model.files[FakeModel.large] = nil
+    let (first, second) = ("unet/diffusion_pytorch_model-1.safetensors", "unet/diffusion_pytorch_model-2.safetensors")
+    model.files["unet/diffusion_pytorch_model.safetensors.index.json"] = Array(
+      #"{"weight_map": {"a": "diffusion_pytorch_model-1.safetensors", "b": "diffusion_pytorch_model-2.safetensors"}}"#.utf8)
+    model.files[first] = FakeModel.bytes(900, 8)
+    model.files["unet/diffusion_pytorch_model-3.safetensors"] = FakeModel.bytes(900, 9)
+    let lacking = model
+    let incomplete = try ScriptedServer { request, _ in lacking.answer(request) }
+    #expect(try await failure(incomplete).contains("its repository lacks \(second)"))
+    model.files[second] = FakeModel.bytes(800, 10)
+    let whole = model
+    _ = try await fetch(try ScriptedServer { request, _ in whole.answer(request) })
+    #expect(
+      cache.files("\(cache.snapshot)/unet").filter { $0.hasSuffix(".safetensors") }
+        == [first, second].map { String($0.dropFirst(5)) })
+  }
+
+  // MARK: servers as they are
+
+  @Test("connections that are cut go on where they ended")
+  func cuts() async throws {
+    let server = try server { [model] request, count in
+      guard request.path == Self.large, count < 7 else { return nil }
+      var answer = model.answer(request)
+      answer.headers["Content-Length"] = "\(answer.body.count)"
+      answer.body = Array(answer.body.prefix(6000))
+      answer.cut = true
+      return answer
+    }
+    _ = try await fetch(server)
+    #expect(try isWhole())
+    let ranges = server.requests.filter { $0.path == Self.large }.map { $0.headers["range"] }
+    #expect(ranges.count == 8 && ranges[0] == nil)
+    #expect(ranges.dropFirst().allSatisfy { $0 != nil })
+  }
+
+  @Test("a download that was stopped goes on in the next run, and a broken rest is fetched anew")
+  func resumption() async throws {
+    let broken = try server { request, _ in request.path == Self.large ? Answer(status: 403) : nil }
+    _ = try await failure(broken)
+    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
+    let content = model.files[FakeModel.large]!
+    try Data(content.prefix(30_000)).write(to: URL(filePath: partial))
+    let server = try server()
+    _ = try await fetch(server)
+    #expect(server.requests.first { $0.path == Self.large }?.headers["range"] == "bytes=30000-")
+    #expect(try isWhole())
+
+    let other = TemporaryCache()
+    try FileManager.default.createDirectory(atPath: "\(other.model)/blobs", withIntermediateDirectories: true)
+    try Data(content.prefix(30_000).reversed())
+      .write(to: URL(filePath: "\(other.model)/blobs/\(model.hash(FakeModel.large)).incomplete"))
+    _ = try await other.hub(server).snapshot(of: FakeModel.id, .pipeline(variant: nil))
+    #expect(try other.bytes(FakeModel.large) == content)
+  }
+
+  @Test("a server without ranges, and one that sends another part, make the download begin again", arguments: [200, 206, 416])
+  func ranges(status: Int) async throws {
+    let server = try server { [model] request, count in
+      guard request.path == Self.large, count < 2 else { return nil }
+      let content = model.files[FakeModel.large]!
+      if count == 0 {
+        return Answer(headers: ["Content-Length": "\(content.count)"], body: Array(content.prefix(100)), cut: true)
+      }
+      switch status {
+      case 200: return Answer(body: content)
+      case 206:
+        return Answer(
+          status: 206, headers: ["Content-Range": "bytes 7-\(content.count - 1)/\(content.count)"], body: Array(content[7...]))
+      default: return Answer(status: status)
+      }
+    }
+    _ = try await fetch(server)
+    #expect(try isWhole())
+  }
+
+  @Test("a redirection to another host is followed without the token")
+  func redirection() async throws {
+    let store = try server()
+    let address = store.address
+    let server = try server { request, _ in
+      request.path.contains("/resolve/") && request.path.hasSuffix(".safetensors")
+        ? Answer(status: 302, headers: ["Location": address + request.path]) : nil
+    }
+    _ = try await fetch(server, token: "secret")
+    #expect(try isWhole())
+    #expect(server.requests.allSatisfy { $0.headers["authorization"] == "Bearer secret" })
+    #expect(store.requests.count == 3)
+    #expect(store.requests.allSatisfy { $0.headers["authorization"] == nil })
+  }
+
+  @Test("lengths that cannot be", arguments: [-1, 1, 5000])
+  func lengths(difference: Int) async throws {
+    let server = try server { [model] request, _ in
+      guard request.path == Self.large else { return nil }
+      let content = model.files[FakeModel.large]!
+      // The first two say what they send, the third sends more than it should without saying how much.
+      return difference < 5000
+        ? Answer(
+          headers: ["Content-Length": "\(content.count + difference)"], body: content + (difference > 0 ? [0] : []), cut: true)
+        : Answer(body: content + [UInt8](repeating: 0, count: difference))
+    }
+    let message = try await failure(server)
+    #expect(
+      message.contains("\(FakeModel.large) has 50000 bytes, but \(difference < 5000 ? "\(50_000 + difference)" : "more") came"))
+    #expect(server.paths.count { $0 == Self.large } == 1)
+    #expect(!FileManager.default.fileExists(atPath: "\(cache.snapshot)/\(FakeModel.large)"))
+  }
+
+  @Test("content that is not what the hub promises is removed")
+  func wrongContent() async throws {
+    let server = try server { [model] request, _ in
+      request.path == Self.large ? Answer(body: model.files[FakeModel.large]!.reversed()) : nil
+    }
+    let message = try await failure(server)
+    #expect(message.contains("\(FakeModel.large) came with another content than the hub promises"))
+    let blobs = cache.files("\(cache.model)/blobs")
+    #expect(!blobs.contains(model.hash(FakeModel.large)))
+    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
+    #expect(try Data(contentsOf: URL(filePath: partial)).isEmpty)
+    let small = try self.server { request, _ in
+      request.path.hasSuffix("vae/config.json") ? Answer(body: Array("{\"d\": 5}".utf8)) : nil
+    }
+    #expect(try await failure(small).contains("vae/config.json came with another content"))
+  }
+
+  @Test("closed doors are told at once, with what opens them", arguments: [401, 403])
+  func unauthorized(status: Int) async throws {
+    let server = try server { _, _ in Answer(status: status) }
+    #expect(
+      try await failure(server).contains("org/tiny: there is no such model at \(server.address), or it is private or gated."))
+    #expect(try await failure(server).contains("give a token in HF_TOKEN"))
+    #expect(try await failure(server, token: "x").contains("The token in use does not open it"))
+    #expect(server.requests.count == 3)
+  }
+
+  @Test func notFound() async throws {
+    let server = try server { _, _ in Answer(status: 404) }
+    #expect(
+      try await failure(server).contains("org/tiny: there is no such folder or file here, and no such model or revision at http"))
+    #expect(server.requests.count == 1)
+  }
+
+  @Test("servers that are busy are asked again, but not for ever", arguments: [429, 500, 503])
+  func busy(status: Int) async throws {
+    let patient = try server { request, count in
+      count < 3 && (request.path == FakeModel.listing || request.path == Self.large)
+        ? Answer(status: status, headers: ["Retry-After": "0"]) : nil
+    }
+    _ = try await fetch(patient)
+    #expect(try isWhole())
+    let dead = try server { _, _ in Answer(status: status) }
+    let message = try await #require(throws: HubError.self) {
+      try await TemporaryCache().hub(dead).snapshot(of: FakeModel.id, .tokenizers)
+    }
+    #expect(message.description.contains("answered with the status \(status)"))
+    #expect(dead.requests.count == 5)
+  }
+
+  @Test("lists that are none, or that name files outside", arguments: ["{", "{\"sha\": \"a\"}", "../evil", "/etc/evil", "a//b"])
+  func listings(text: String) async throws {
+    var model = model
+    model.files = [text: [1]]
+    let listing = text.hasPrefix("{") ? text : model.listing
+    let server = try server { request, _ in
+      request.path == FakeModel.listing ? Answer(body: Array(listing.utf8)) : nil
+    }
+    let message = try await failure(server)
+    #expect(
+      message.contains(text.hasPrefix("{") ? "list of files is not as expected" : "is no name of a file inside the repository"))
+    #expect(cache.files(cache.path).isEmpty)
+  }
+
+  // MARK: no server
+
+  @Test("offline, the error lists what to fetch and how")
+  func offline() async throws {
+    let server = try server()
+    let error = try await #require(throws: HubError.self) {
+      try await cache.hub(server, isOffline: true).snapshot(of: FakeModel.id, .pipeline(variant: nil))
+    }
+    #expect(
+      error.description.hasPrefix(
+        "org/tiny: no such folder or file here; HF_HUB_OFFLINE forbids to fetch it, and the cache (\(cache.path)) lacks\n"))
+    for name in ["model_index.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/vocab.json"] {
+      #expect(error.description.contains("    \(name)\n"))
+    }
+    #expect(error.description.contains("hf download org/tiny --revision main model_index.json scheduler/scheduler_config.json"))
+    #expect(server.requests.isEmpty)
+
+    _ = try await fetch(server)
+    try FileManager.default.removeItem(atPath: "\(cache.snapshot)/vae/config.json")
+    let nearly = try await #require(throws: HubError.self) {
+      try await cache.hub(server, isOffline: true).snapshot(of: FakeModel.id, .pipeline(variant: nil))
+    }
+    #expect(nearly.description.hasSuffix("hf download org/tiny --revision main vae/config.json"))
+    // A port that nobody listens at.
+    let nowhere = Hub(HubEnvironment(cache: cache.path, endpoint: "http://127.0.0.1:9"), backoff: .zero)
+    let unreachable = try await #require(throws: HubError.self) {
+      try await nowhere.snapshot(of: FakeModel.id, .pipeline(variant: nil))
+    }
+    #expect(unreachable.description.contains("could not be reached"))
+    #expect(unreachable.description.contains("hf download org/tiny --revision main vae/config.json"))
+  }
+
+  @Test("a download that is asked to stop stops, and keeps what came")
+  func stopping() async throws {
+    let server = try server { [model] request, _ in
+      guard request.path == Self.large else { return nil }
+      // Ends in the middle: the next try would be in a minute.
+      var answer = model.answer(request)
+      answer.headers["Content-Length"] = nil
+      answer.body = Array(answer.body.prefix(10_000))
+      answer.cut = true
+      return answer
+    }
+    let hub = Hub(HubEnvironment(cache: cache.path, endpoint: server.address), backoff: .seconds(60))
+    // In a task of its own: the test's must not be cancelled.
+    let download = Task {
+      try await hub.snapshot(of: FakeModel.id, .pipeline(variant: nil)) { progress in
+        #expect(progress.total > 50_000)
+        if progress.bytes > 5000 { withUnsafeCurrentTask { $0?.cancel() } }
+      }
+    }
+    await #expect(throws: CancellationError.self) { try await download.value }
+    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
+    let kept = try Data(contentsOf: URL(filePath: partial))
+    #expect(!kept.isEmpty && kept == Data(model.files[FakeModel.large]!.prefix(kept.count)))
+  }
+}
