@@ -44,6 +44,7 @@ extension Sampler: ExpressibleByArgument {
   public static var allValueStrings: [String] { all.map(\.name) }
 }
 
+extension NoiseSchedule.PredictionType: ExpressibleByArgument {}
 extension LearningRate.Shape: ExpressibleByArgument {}
 extension ZipObjective.Fidelity: ExpressibleByArgument {}
 extension ZipObjective.Similarity: ExpressibleByArgument {}

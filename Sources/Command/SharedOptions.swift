@@ -1,10 +1,30 @@
 internal import ArgumentParser
+internal import Diffusion
 internal import Torch
 internal import Workflows
 
 struct BaseOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Base model: a folder in the layout of diffusers.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp(
+      "Base model: a folder in the layout of diffusers, one safetensors file, or an id of the Hugging Face hub.",
+      valueName: "dir|file|id"))
   var base: String
+
+  @Option(help: ArgumentHelp("Which files of a folder or of the hub, such as fp16.", valueName: "name"))
+  var variant: String?
+
+  @Option(help: ArgumentHelp("Another autoencoder.", valueName: "dir|file|id"))
+  var vae: String?
+
+  @Option(help: ArgumentHelp("Tokenizers, for a file that has none beside it.", valueName: "dir|id"))
+  var tokenizer: String?
+
+  @Option(
+    help: ArgumentHelp("Folder in the layout of diffusers that says what is in the one file.", valueName: "dir|id"))
+  var config: String?
+
+  @Option(help: "What the base predicts, where it does not say so or is wrong.")
+  var predictionType: NoiseSchedule.PredictionType?
 
   @Option(help: "Type in which the base computes.")
   var dtype = Precision.float32
@@ -15,7 +35,13 @@ struct BaseOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
   var threads: Int?
 
-  var model: BaseModel { BaseModel(base, dtype: dtype.dtype, device: device, threads: threads) }
+  var model: BaseModel {
+    BaseModel(
+      base,
+      choices: .init(
+        variant: variant, vae: vae, tokenizer: tokenizer, configuration: config, predictionType: predictionType),
+      dtype: dtype.dtype, device: device, threads: threads)
+  }
 }
 
 struct SizeOptions: ParsableArguments {

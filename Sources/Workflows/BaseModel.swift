@@ -1,19 +1,27 @@
-internal import Diffusion
+public import Diffusion
 internal import Foundation
+internal import Hub
 public import Torch
+internal import Training
 
 /// Which base model is used, and how and where it computes.
 public struct BaseModel: Codable, Sendable, Equatable {
-  /// In the layout of diffusers.
-  public var folder: String
+  /// A folder in the layout of diffusers, a model in one safetensors file, or the id of a model on the Hugging Face hub.
+  public var source: String
+  /// What replaces parts of it. Folders may be given as ids, too.
+  public var choices: Checkpoint.Choices
   /// In which the networks compute. LoRAs and coefficients are trained in float32 whatever this is.
   public var dtype: DType
   public var device: Device
   /// Threads of one operation; libtorch's choice when nil.
   public var threads: Int?
 
-  public init(_ folder: String, dtype: DType = .float32, device: Device = .cpu, threads: Int? = nil) {
-    self.folder = folder
+  public init(
+    _ source: String, choices: Checkpoint.Choices = .init(), dtype: DType = .float32, device: Device = .cpu,
+    threads: Int? = nil
+  ) {
+    self.source = source
+    self.choices = choices
     self.dtype = dtype
     self.device = device
     self.threads = threads
@@ -26,29 +34,74 @@ public struct BaseModel: Codable, Sendable, Equatable {
     }
   }
 
-  func load() throws -> DiffusionModel {
-    if let threads { Engine.threads = threads }
-    return try DiffusionModel(folder: folder, dtype: dtype, device: device)
-  }
-
-  /// The files that a model can be made of, sorted.
-  var files: [String] {
-    let parts = ["", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"]
-    return parts.flatMap { part -> [String] in
-      let path = part.isEmpty ? folder : "\(folder)/\(part)"
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: path))?.sorted() ?? []
-      // A whole model in one file at the top is not read.
-      let kinds = part.isEmpty ? ["model_index.json"] : [".json", ".txt", ".safetensors"]
-      return names.filter { name in kinds.contains { name.hasSuffix($0) } }.map { "\(path)/\($0)" }
+  /// Finds the model on this disk, and fetches what is missing of a model of the hub.
+  ///
+  /// - Throws: `HubError`, `CheckpointError`, errors of files; `Interrupted` when the handler answers false.
+  func locate(progress: ProgressHandler) throws -> LocalBase {
+    let hub = Hub()
+    var choices = choices
+    choices.vae = try choices.vae.map { try hub.local($0, .autoencoder(variant: nil), progress) }
+    choices.tokenizer = try choices.tokenizer.map { try hub.local($0, .tokenizers, progress) }
+    choices.configuration = try choices.configuration.map { try hub.local($0, .configurations, progress) }
+    let path = try hub.local(source, .pipeline(variant: choices.variant), progress)
+    var checkpoint = try Checkpoint(path: path, choices)
+    if let id = checkpoint.repositoryOfTokenizers.flatMap(HubID.init) {
+      checkpoint.choices.tokenizer = try waiting { (_: (Never) -> Void) in await hub.cached(id, .tokenizers) }
     }
+    return LocalBase(checkpoint: checkpoint, settings: self)
+  }
+}
+
+/// A base model on this disk.
+struct LocalBase {
+  let checkpoint: Checkpoint
+  let settings: BaseModel
+
+  func load() throws -> DiffusionModel {
+    if let threads = settings.threads { Engine.threads = threads }
+    return try DiffusionModel(checkpoint, dtype: settings.dtype, device: settings.device)
   }
 
-  /// What tells this base from another without reading gigabytes: names and sizes of its files, and the type.
+  /// The files that it can be made of.
+  var files: [String] { checkpoint.files }
+
+  /// What tells this base from another without reading gigabytes: names and sizes of its files, the type, and what its U-Net is
+  /// said to predict.
   var identity: [String] {
-    files.map { path in
-      let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
-      return "\(path.dropFirst(folder.count)) \(size)"
-    } + ["\(dtype)"]
+    let root = checkpoint.path
+    return files.map { path in
+      let size = (try? FileManager.default.attributesOfItem(atPath: path.resolvingSymlinks)[.size] as? Int) ?? 0
+      return "\(path.hasPrefix("\(root)/") ? String(path.dropFirst(root.count)) : Paths.name(path)) \(size)"
+    } + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
+  }
+}
+
+extension String {
+  fileprivate var resolvingSymlinks: String { URL(filePath: self).resolvingSymlinksInPath().path }
+}
+
+extension Hub {
+  /// Where on this disk that is what a user names by its path or by its id.
+  ///
+  /// A path that is there goes before a model of that id. What is neither is left for others to complain about.
+  fileprivate func local(
+    _ source: String, _ selection: HubSelection, _ progress: ProgressHandler
+  ) throws -> String {
+    guard !Paths.exists(source), let id = HubID(source) else { return source }
+    let million = 1_000_000
+    let began = ContinuousClock.now
+    var report = ProgressReport(phase: "fetching \(id), in MB", step: 0, total: 0)
+    do {
+      return try waiting {
+        try await snapshot(of: id, selection, report: $0)
+      } progress: { (state: Hub.Progress) in
+        (report.step, report.total) = (state.bytes / million, (state.total + million - 1) / million)
+        if report.step > 0 { report.secondsPerStep = (ContinuousClock.now - began) / .seconds(1) / Double(report.step) }
+        return progress(report)
+      }
+    } catch is CancellationError {
+      throw Interrupted(phase: report.phase, step: report.step, state: environment.cache)
+    }
   }
 }
 

@@ -67,6 +67,7 @@ public struct GenerateImages: Workflow {
     try Paths.checkWritable(files + [record], overwrite: overwrite)
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
     let metadata = try PictureMetadata(self)
+    let base = try base.locate(progress: progress)
     let model = try base.load()
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
     if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }

@@ -53,7 +53,7 @@ public struct InspectAdapters: Workflow {
   public func run(progress: ProgressHandler) throws -> Outcome {
     try validate()
     let adapters = try files.map { try AdapterFile(path: $0) }
-    let names = try base.map { try DiffusionModel(folder: $0).moduleNames }
+    let names = try base.map { try BaseModel($0).locate(progress: progress).checkpoint.moduleNames }
     let inspections = adapters.map { Inspection($0, base: names) }
     guard adapters.count == 2 else { return Outcome(files: inspections, similarity: nil) }
     if names == nil, adapters[0].dialect.name != adapters[1].dialect.name {

@@ -31,7 +31,7 @@ struct PictureMetadata {
   init(_ workflow: GenerateImages) throws {
     record = Record(
       negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
-      guidance: workflow.guidance, base: Paths.name(workflow.base.folder), dtype: "\(workflow.base.dtype)",
+      guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
       loras: try workflow.loras.map { lora in
         .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: lora.path).sha256)
       })

@@ -38,7 +38,7 @@ public struct PredictNoise: Workflow {
   public func run(progress: ProgressHandler) throws -> String {
     try validate()
     try Paths.checkWritable([output], overwrite: overwrite)
-    let model = try base.load()
+    let model = try base.locate(progress: progress).load()
     let names = model.moduleNames
     for lora in loras {
       try Attachment(try AdapterFile.read(lora.path, for: names), weight: lora.weight, to: model.projections).attach()

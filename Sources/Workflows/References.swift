@@ -69,7 +69,7 @@ extension ZipAdapters {
     /// Its training pictures, or what it draws itself: found in the folder if an earlier run has drawn it.
     func references(
       _ adapter: Adapter, model: DiffusionModel, size: PictureSize, saved: SavedReferences, folder: String,
-      base: BaseModel, progress: ProgressHandler
+      base: LocalBase, progress: ProgressHandler
     ) throws -> any ReferenceLatents {
       if let pictures { return try pictures.cache(model, size) }
       let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])

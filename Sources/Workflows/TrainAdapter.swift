@@ -60,9 +60,10 @@ public struct TrainAdapter: Workflow {
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
     try Paths.checkWritable([statePath], overwrite: true)
     let content = try pictures.load(promptOption: "prompt")
+    let base = try base.locate(progress: progress)
     let model = try base.load()
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
-    let prior = try prior?.load(beside: output, base: base, model: model, seed: training.seed, progress: progress)
+    let prior = try prior?.load(beside: output, base: self.base, model: model, seed: training.seed, progress: progress)
 
     let dreamBooth = try DreamBooth(
       try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training)

@@ -94,6 +94,7 @@ public struct ZipAdapters: Workflow {
     try Paths.checkWritable([statePath], overwrite: true)
 
     let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
+    let base = try base.locate(progress: progress)
     let model = try base.load()
     let prompts = sources.flatMap(\.prompts)
     if let warning = ProgressReport.overflow(of: prompts, in: model) { _ = progress(warning) }

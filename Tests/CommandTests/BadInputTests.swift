@@ -47,7 +47,8 @@ import Testing
 
   @Test func missingBase() throws {
     try expectFailure(
-      train(picture, base: folder("nothing")) + ["--prompt", "a"], "nothing: no such folder; expected a model in the layout")
+      train(picture, base: folder("nothing")) + ["--prompt", "a"],
+      "nothing: no such folder or file; expected a folder in the layout")
   }
 
   @Test func folderThatIsNoBase() throws {

@@ -24,9 +24,13 @@ struct Binary {
 
   /// Runs a command to its end.
   ///
-  /// - Parameter interruptAfter: Ctrl-C is sent once this stands on standard error.
+  /// - Parameters:
+  ///   - environment: variables beside those of the tests.
+  ///   - interruptAfter: Ctrl-C is sent once this stands on standard error.
   @discardableResult
-  static func run(_ arguments: [String], interruptAfter phase: String? = nil) throws -> Binary {
+  static func run(
+    _ arguments: [String], environment: [String: String] = [:], interruptAfter phase: String? = nil
+  ) throws -> Binary {
     let folder = try TemporaryFolder()
     // Files and not pipes, which would block a command that says more than a pipe holds.
     let (output, errors) = (try folder.emptyFile("output"), try folder.emptyFile("errors"))
@@ -37,6 +41,7 @@ struct Binary {
     process.standardError = try FileHandle(forWritingTo: errors)
     // Small models are no work for two threads, and tests run beside each other.
     process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
+      .merging(environment) { $1 }
     process.environment?["COLUMNS"] = nil
     try process.run()
     if let phase {

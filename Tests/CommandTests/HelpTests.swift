@@ -4,6 +4,7 @@ import Testing
 @Suite struct HelpTests {
   static let commands = [
     "", "demo", "train", "zip", "generate", "inspect", "toybox", "toybox train", "toybox sheet", "toybox examples", "predict",
+    "load",
   ]
 
   /// To accept a change: `ziplora toybox train --help > "Tests/CommandTests/Help/ziplora toybox train.txt"`.

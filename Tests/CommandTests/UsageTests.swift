@@ -24,7 +24,7 @@ import Testing
     (train + ["--threads", "0"], "--threads 0: expected 1 or more"),
     (train + ["--device", "toaster"], "'toaster' is invalid for '--device <device>'"),
     (train + ["--output", "dog.ckpt"], "--output dog.ckpt: expected a name that ends in .safetensors"),
-    (["train", "--images", "dog", "--output", "dog.safetensors"], "Missing expected argument '--base <dir>'"),
+    (["train", "--images", "dog", "--output", "dog.safetensors"], "Missing expected argument '--base <dir|file|id>'"),
     (generate + ["--sampler", "best"], "Please provide one of 'ddim', 'euler', 'euler-ancestral' or 'dpm++2m'"),
     (generate + ["--count", "0"], "--count 0: expected 1 or more"),
     (generate + ["--count", "2"], "--output dog.png: 2 pictures do not fit in one file; name a folder"),

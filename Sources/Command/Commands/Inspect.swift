@@ -15,7 +15,8 @@ struct Inspect: WorkflowCommand {
   @Argument(help: ArgumentHelp("One LoRA file, or two to compare.", valueName: "file"))
   var files: [String]
 
-  @Option(help: ArgumentHelp("Base model to check the files against, and to compare different dialects.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Base model to check the files against, and to compare different dialects.", valueName: "dir|file|id"))
   var base: String?
 
   @Flag(help: "Print JSON, with every layer.")

@@ -120,7 +120,7 @@ public struct Demo: Workflow {
       inputs: (try pictures("subjects/\(subject)"), try pictures("styles/\(style)")))
     try report.write(to: output)
     try RunRecord(
-      self, inputs: BaseModel(base).files, outputs: ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" },
+      self, inputs: Checkpoint(path: base).files, outputs: ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" },
       began: began
     ).write(to: "\(output)/run.json", overwrite: overwrite)
     for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
