@@ -1,8 +1,8 @@
 public import LoRA
 internal import OrderedCollections
 
-/// A way of making one adapter of several.
-public protocol MergeMethod: Sendable {
+/// A way of making one adapter of several. Its stored properties are its options, with the defaults of its source.
+public protocol MergeMethod: Codable, Sendable {
   /// As in `--method direct`.
   var name: String { get }
   /// One sentence for help texts and result cards.
@@ -11,14 +11,45 @@ public protocol MergeMethod: Sendable {
   var reference: String { get }
   /// Whether it looks at what the model predicts.
   var needsProbe: Bool { get }
+  /// What each LoRA is for where their order matters; empty for a method that takes any number of equals.
+  var roles: [String] { get }
+  /// The options that can be set by name.
+  static var options: [MergeOption<Self>] { get }
+
+  /// Checks options that depend on each other.
+  func validate() throws(MergeError)
 
   /// - Throws: `MergeError`, and what the probe throws.
   func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult
 }
 
+extension MergeMethod {
+  public var needsProbe: Bool { false }
+  public var roles: [String] { [] }
+  public static var options: [MergeOption<Self>] { [] }
+  public func validate() throws(MergeError) {}
+}
+
 /// The methods with their default options. To add one: a file in Methods and a line here.
 public enum MergeMethods {
-  public static let all: [any MergeMethod] = [DirectMerge(), ZipLoRAMerge()]
+  public static let all: [any MergeMethod] = [
+    DirectMerge(),
+    ZipLoRAMerge(),
+    SVDMerge(),
+    LinearMerge(),
+    MagnitudePrune(),
+    TIESMerge(),
+    DAREMerge(),
+    DAREMerge(elects: true),
+    DELLAMerge(),
+    KnOTSMerge(),
+    NPLoRAMerge(),
+    KLoRAMerge(),
+    BLoRASplit(),
+  ]
+
+  /// Those that work on weights alone.
+  public static var onWeights: [any MergeMethod] { all.filter { !$0.needsProbe } }
 
   public static func named(_ name: String) -> (any MergeMethod)? { all.first { $0.name == name } }
 }
@@ -47,12 +78,18 @@ public struct MergeInput {
 /// What a method has around it.
 public struct MergeContext {
   public let probe: (any FidelityProbe)?
-  /// Hears of progress; false asks to stop with what there is.
+  /// Hears of the steps of an optimisation; false asks to stop with what there is.
   public let progress: (ZipProgress) -> Bool
+  /// Hears how many layers are merged where each is merged for itself; stops the merge by throwing.
+  public let layers: (_ done: Int, _ total: Int) throws -> Void
 
-  public init(probe: (any FidelityProbe)? = nil, progress: @escaping (ZipProgress) -> Bool = { _ in true }) {
+  public init(
+    probe: (any FidelityProbe)? = nil, progress: @escaping (ZipProgress) -> Bool = { _ in true },
+    layers: @escaping (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) {
     self.probe = probe
     self.progress = progress
+    self.layers = layers
   }
 }
 
@@ -72,8 +109,13 @@ public struct MergeResult {
 /// Why adapters cannot be merged.
 public enum MergeError: Error, CustomStringConvertible, Equatable {
   case tooFew(Int)
+  case wrongCount(Int, method: String, roles: [String])
   case nothingShared(scope: String, shared: Int, examples: [String])
   case shapes(String, [String], [[Int]])
+  case ranks(String, [String], [Int], method: String)
+  case nothingLeft(method: String, expected: String)
+  case noSuchOption(String, method: String, available: [String])
+  case option(String, Double, expected: String)
   case needsProbe(String)
   case notFinite(step: Int)
   case notCoefficients(String)
@@ -83,6 +125,8 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
   public var description: String {
     switch self {
     case .tooFew(let count): "\(count) LoRAs to merge, expected at least 2"
+    case .wrongCount(let count, let method, let roles):
+      "the method \(method) merges \(roles.count) LoRAs, in the order \(roles.joined(separator: ", ")); found \(count)"
     case .nothingShared(let scope, let shared, let examples):
       shared == 0
         ? "the LoRAs have no layer in common; they change layers such as \(examples.joined(separator: " and "))"
@@ -91,6 +135,15 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
     case .shapes(let path, let names, let shapes):
       "\(path): the LoRAs are for different base models: "
         + zip(names, shapes).map { "\($0) changes a weight \($1)" }.joined(separator: ", ")
+    case .ranks(let path, let names, let ranks, let method):
+      "\(path): the method \(method) needs equal ranks: "
+        + zip(names, ranks).map { "\($0) has \($1)" }.joined(separator: ", ") + "; use direct or svd"
+    case .nothingLeft(let method, let expected):
+      "the method \(method) leaves nothing of these LoRAs: it keeps \(expected)"
+    case .noSuchOption(let name, let method, let available):
+      "--\(name): the method \(method) has no such option; "
+        + (available.isEmpty ? "it has none" : "it has \(available.map { "--\($0)" }.joined(separator: ", "))")
+    case .option(let name, let value, let expected): "--\(name) \(value): expected \(expected)"
     case .needsProbe(let method): "the method \(method) needs the base model's predictions; give it a base model"
     case .notFinite(let step):
       "step \(step): the objective is infinite or NaN; check the LoRAs and the precision (float16 overflows easily)"

@@ -42,8 +42,8 @@ final class ToyModel: FidelityProbe {
     let picture: Tensor
   }
 
-  static let query = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-  static let key = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k"
+  static let query = "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+  static let key = "unet.up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_k"
   static let convolution = "unet.down_blocks.0.resnets.0.conv1"
   static let width = 12
 

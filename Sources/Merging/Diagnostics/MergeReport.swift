@@ -40,6 +40,25 @@ public struct MergeReport: Codable, Sendable, Equatable {
     public let coefficients: [Statistics]
   }
 
+  /// A shared layer, merged on weights alone.
+  public struct Merged: Codable, Sendable, Equatable {
+    public let path: String
+    public let kind: ModuleKind
+    /// Of each LoRA that changes it.
+    public let ranks: [Int]
+    /// Of the result.
+    public let rank: Int
+    /// The share of ‖ΔW‖² that going back to this rank has cost.
+    public let discardedEnergy: Double
+    /// Where in the sampling, from 0 to 1, K-LoRA changes from the subject to the style.
+    public let switchPoint: Double?
+
+    init(_ layer: SharedLayer, _ result: MergedLayer) {
+      (path, kind, ranks) = (layer.path, ModuleKind(of: layer.path), layer.factors.map(\.rank))
+      (rank, discardedEnergy, switchPoint) = (result.factors.rank, result.discardedEnergy, result.switchPoint)
+    }
+  }
+
   /// A layer that only one LoRA changes.
   public struct Alone: Codable, Sendable, Equatable {
     public let path: String
@@ -47,12 +66,19 @@ public struct MergeReport: Codable, Sendable, Equatable {
   }
 
   public let method: String
+  /// What was set, by the options' names; nil for ZipLoRA, which has `options`.
+  public let settings: [String: Double]?
   public let inputs: [Input]
+  /// Layers with coefficients.
   public let layers: [Layer]
+  /// Layers that were merged on weights alone.
+  public let merged: [Merged]
   /// Layers that were added up as they are.
   public let summed: [String]
   /// Layers that were taken over.
   public let alone: [Alone]
+  /// Layers that the method leaves out.
+  public let dropped: [String]
   public let histogramEdges: [Double]
   public let options: ZipOptions?
   public let records: [ZipRecord]
@@ -64,7 +90,10 @@ public struct MergeReport: Codable, Sendable, Equatable {
     records: [ZipRecord] = [], stop: ZipStop? = nil
   ) {
     self.method = method
+    settings = nil
     self.inputs = inputs.map(Input.init)
+    merged = []
+    dropped = []
     layers = withoutGrad {
       plan.zipped.map { path in
         Layer(path, inputs.map { $0.factors(path) }, coefficients.vectors[path]!)
@@ -78,6 +107,25 @@ public struct MergeReport: Codable, Sendable, Equatable {
     self.stop = stop
     let during = records.indices.flatMap { options?.warnings(after: Array(records[...$0])) ?? [] }
     warnings = (options?.warnings ?? []) + during
+  }
+
+  /// Of a method that merges each layer for itself.
+  init(
+    _ method: any MergeMethod, inputs: [MergeInput], merged: [Merged], alone: [Alone], dropped: [String]
+  ) {
+    (self.method, settings, self.inputs) = (method.name, method.settings, inputs.map(Input.init))
+    (layers, self.merged, summed, self.alone, self.dropped) = ([], merged, [], alone, dropped)
+    (histogramEdges, options, records, stop) = (Statistics.edges, nil, [], nil)
+    let discarded = merged.isEmpty ? 0 : merged.map(\.discardedEnergy).reduce(0, +) / Double(merged.count)
+    warnings =
+      discarded < 0.1
+      ? []
+      : [
+        """
+        what \(method.name) makes is not of low rank: going back to a LoRA discards \((100 * discarded).formatted) % of it; \
+        a larger rank keeps more
+        """
+      ]
   }
 }
 

@@ -1,12 +1,12 @@
-/// ΔW = Σ_k w_k ΔW_k: what loading several LoRAs at once does, as one exact low-rank file.
+/// ΔW = Σ_k w_k ΔW_k: what loading several LoRAs at once does, as one exact low-rank file
+/// of rank Σ r_k (PEFT calls it cat).
 ///
 /// Factors are put beside each other, not added: (B_1 + B_2)(A_1 + A_2) would have cross terms (PEFT's and sd-scripts'
 /// linear merges have them).
 public struct DirectMerge: MergeMethod {
-  public let name = "direct"
-  public let summary = "adds the LoRAs up as they are, exactly"
-  public let reference = "https://arxiv.org/abs/2106.09685"
-  public let needsProbe = false
+  public var name: String { "direct" }
+  public var summary: String { "adds the LoRAs up as they are, exactly; ranks add up" }
+  public var reference: String { "https://arxiv.org/abs/2106.09685" }
 
   public init() {}
 

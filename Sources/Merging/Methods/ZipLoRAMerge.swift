@@ -2,10 +2,10 @@ internal import LoRA
 
 /// ZipLoRA as a row of the table of methods; see `ZipLoRA`.
 public struct ZipLoRAMerge: MergeMethod {
-  public let name = "ziplora"
-  public let summary = "learns one coefficient for each input column of each LoRA"
-  public let reference = "https://arxiv.org/abs/2311.13600"
-  public let needsProbe = true
+  public var name: String { "ziplora" }
+  public var summary: String { "learns one coefficient for each input column of each LoRA" }
+  public var reference: String { "https://arxiv.org/abs/2311.13600" }
+  public var needsProbe: Bool { true }
   public var options: ZipOptions
 
   public init(options: ZipOptions = .init()) { self.options = options }

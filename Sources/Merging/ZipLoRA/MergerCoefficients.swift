@@ -59,14 +59,12 @@ public struct MergerCoefficients {
     if parts.count == 1, parts[0].vector == nil { return parts[0].factors }
     let living = parts.filter { part in part.vector.map { ($0 .!= 0).anyHolds() } ?? true }
     let kept = living.isEmpty ? parts : living
-    let downs = kept.map { factors, vector in
-      let down = factors.down.to(dtype: .float32) * factors.scale
-      return vector.map { weighing(down, by: $0.detached().to(dtype: .float32, device: down.device)) } ?? down
-    }
-    let down = Tensor.concatenated(downs)
-    return LowRankFactors(
-      down: down, up: Tensor.concatenated(kept.map { $0.factors.up.to(dtype: .float32) }, along: 1),
-      alpha: Double(down.dim(0)))
+    return .sum(
+      kept.map { factors, vector in
+        guard let vector = vector?.detached().to(dtype: .float32, device: factors.down.device) else { return factors }
+        let down = weighing(factors.down.to(dtype: .float32), by: vector)
+        return LowRankFactors(down: down, up: factors.up, alpha: factors.alpha)
+      })
   }
 }
 

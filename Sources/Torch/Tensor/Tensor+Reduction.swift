@@ -50,6 +50,11 @@ extension Tensor {
     return (results[0], results[1])
   }
 
+  /// The `count` largest of all elements, in no order.
+  public func largest(_ count: Int) -> Tensor {
+    callMany(Ops.topk, .tensor(flattened()), .int(count), .int(0), .bool(true), .bool(false), capacity: 2)[0]
+  }
+
   /// Whether all elements of a bool tensor hold.
   public func allHold() -> Bool { call(Ops.all, .tensor(self)).item() != 0 }
 
