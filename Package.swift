@@ -217,7 +217,7 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "Command", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Workflows",
+        "Command", "Diffusion", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       exclude: ["Help"],

@@ -19,5 +19,8 @@ struct ZipLoRACommand: ParsableCommand {
       Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
       """,
     version: Version.current,
-    subcommands: [Demo.self, Train.self, Zip.self, Generate.self, Inspect.self, Toybox.self, Predict.self, Load.self])
+    subcommands: [
+      Demo.self, Train.self, Zip.self, Merge.self, Reweight.self, Generate.self, Inspect.self, Load.self, Toybox.self,
+      Predict.self,
+    ])
 }

@@ -39,7 +39,7 @@ extension AdapterFile {
     metadata["ss_v2"] = base.family == .stableDiffusion2 ? "True" : "False"
     metadata["modelspec.architecture"] = "\(architecture)/lora"
     metadata["modelspec.implementation"] =
-      base.isStableDiffusionXL ? "https://github.com/Stability-AI/generative-models" : "diffusers"
+      base.family == .stableDiffusionXL ? "https://github.com/Stability-AI/generative-models" : "diffusers"
     return metadata
   }
 

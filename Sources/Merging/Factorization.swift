@@ -2,8 +2,10 @@ internal import LoRA
 package import Torch
 
 extension LowRankFactors {
-  /// Σ ΔW_k, exactly: the factors beside each other. up = [B_1 | B_2], down = [s_1 A_1; s_2 A_2], alpha = rank.
+  /// Σ ΔW_k, exactly: the factors beside each other. up = [B_1 | B_2], down = [s_1 A_1; s_2 A_2], alpha = rank, in 32 bits.
+  /// One alone stays as it is.
   static func sum(_ parts: [LowRankFactors]) -> LowRankFactors {
+    if parts.count == 1 { return parts[0] }
     let down = Tensor.concatenated(parts.map { $0.down.to(dtype: .float32) * $0.scale })
     let up = Tensor.concatenated(parts.map { $0.up.to(dtype: .float32) }, along: 1)
     return LowRankFactors(down: down, up: up, alpha: Double(down.dim(0)))

@@ -1,5 +1,5 @@
 public import LoRA
-internal import OrderedCollections
+public import OrderedCollections
 
 /// A way of making one adapter of several. Its stored properties are its options, with the defaults of its source.
 public protocol MergeMethod: Codable, Sendable {
@@ -117,6 +117,10 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
   case noSuchOption(String, method: String, available: [String])
   case option(String, Double, expected: String)
   case needsProbe(String)
+  case noShares
+  case otherShares(String, found: Int?, OrderedDictionary<String, Int>)
+  case wrongWeights(Int, inputs: [String])
+  case alreadyGone(String)
   case notFinite(step: Int)
   case notCoefficients(String)
   case notAState(String)
@@ -145,6 +149,18 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
         + (available.isEmpty ? "it has none" : "it has \(available.map { "--\($0)" }.joined(separator: ", "))")
     case .option(let name, let value, let expected): "--\(name) \(value): expected \(expected)"
     case .needsProbe(let method): "the method \(method) needs the base model's predictions; give it a base model"
+    case .noShares:
+      "its metadata (\(MergeShares.metadataKey)) does not say which ranks are whose; "
+        + "only files that ziplora zip or ziplora merge --method direct wrote can be weighed anew"
+    case .otherShares(let layer, nil, _):
+      "\(layer): its metadata names a layer that is not there; another program or conversion has renamed or removed it"
+    case .otherShares(let layer, let rank?, let expected):
+      "\(layer): has rank \(rank), but its metadata says "
+        + expected.map { "\($0.value) of \($0.key)" }.joined(separator: " and ") + "; the file was changed after merging"
+    case .wrongWeights(let count, let inputs):
+      "\(count) weights for \(inputs.count) LoRAs (\(inputs.joined(separator: ", ")))"
+    case .alreadyGone(let name):
+      "\(name) has weight 0 in this file, so nothing of it is left to make stronger; start from the file before that"
     case .notFinite(let step):
       "step \(step): the objective is infinite or NaN; check the LoRAs and the precision (float16 overflows easily)"
     case .notCoefficients(let path): "\(path): not a file of merger coefficients written by ziplora"

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import LoRA
+internal import Merging
 internal import OrderedCollections
 public import Torch
 
@@ -36,13 +37,18 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
   func write(
     _ adapter: Adapter, metadata: OrderedDictionary<String, String>, as fallback: any Dialect, for base: ModuleNames
   ) throws {
-    let own: OrderedDictionary = ["ss_output_name": Paths.name(stem), "modelspec.title": Paths.name(stem)]
+    let dialect = dialect.flatMap(Dialects.named) ?? fallback
+    var own: OrderedDictionary = ["ss_output_name": Paths.name(stem), "modelspec.title": Paths.name(stem)]
+    if let shares = try? MergeShares(metadata: adapter.metadata) {
+      let spellings = dialect.spellings(in: base)
+      own[MergeShares.metadataKey] = shares.renamed { spellings[$0]?.first }.text
+    }
     let described = Adapter(
       factors: adapter.factors,
       metadata: adapter.metadata.merging(own) { $1 }.merging(metadata) { $1 }
         .merging(["ziplora.version": Version.current]) { $1 })
     try AdapterFile.write(
-      described, to: path, as: dialect.flatMap(Dialects.named) ?? fallback, for: base, dtype: dtype, overwrite: overwrite)
+      described, to: path, as: dialect, for: base, dtype: dtype, overwrite: overwrite)
   }
 }
 

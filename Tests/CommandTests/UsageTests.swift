@@ -8,6 +8,8 @@ import Testing
     "zip", "--base", base, "--subject", "a.safetensors", "--style", "b.safetensors", "--output", "zip.safetensors",
   ]
 
+  static let merge = ["merge", "--lora", "a.safetensors", "--lora", "b.safetensors:0.5", "--output", "both.safetensors"]
+
   static let cases: [(arguments: [String], message: String)] = [
     (train + ["--rank", "0"], "--rank 0: expected 1 or more"),
     (train + ["--alpha=-1"], "--alpha -1.0: expected a number above 0"),
@@ -40,6 +42,26 @@ import Testing
     (zip + ["--lambda=-1"], "lambda -1.0: expected 0 or more"),
     (zip + ["--patience", "0"], "patience 0: expected 1 or more"),
     (zip + ["--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),
+    (merge, "Missing expected argument '--method <name>'"),
+    (merge + ["--method", "zip"], "--method zip: expected one of direct, svd, linear, prune, ties, dare, dare-ties, della,"),
+    (merge + ["--method", "ziplora"], "it looks at pictures: use ziplora zip"),
+    (merge + ["--method", "direct", "--rank", "4"], "--rank: the method direct has no such option; it has none"),
+    (merge + ["--method", "svd", "--rank", "0"], "--rank 0.0: expected a whole number of 1 or more"),
+    (merge + ["--method", "ties", "--density", "2"], "--density 2.0: expected a number above 0 and at most 1"),
+    (merge + ["--method", "ties", "--seed", "2"], "the method ties has no such option; it has --density, --rank"),
+    (merge + ["--method", "dare", "--seed=-2"], "--seed -2.0: expected a whole number of 0"),
+    (merge + ["--method", "della", "--epsilon", "0.4"], "--epsilon 0.4: expected less than the density 0.7"),
+    (merge + ["--method", "direct", "--lora", "c:nan"], "--lora c: nan: expected a finite number"),
+    (
+      merge + ["--method", "np-lora", "--lora", "c"],
+      "--lora is given 3 times; the method np-lora takes 2: subject, style"
+    ),
+    (
+      ["merge", "--method", "svd", "--lora", "a", "--output", "b.safetensors"],
+      "--lora is given 1 times; the method svd takes two or more"
+    ),
+    (["reweight", "a.safetensors", "--output", "b.safetensors"], "no weight is given; expected --subject-weight,"),
+    (["reweight", "a.safetensors", "--style-weight", "inf", "--output", "b.safetensors"], "expected a finite number"),
     (["inspect", "a", "b", "c"], "3 files; expected one, or two to compare"),
     (["inspect"], "Missing expected argument '<file> ...'"),
     (["draw"], "Unexpected argument 'draw'"),

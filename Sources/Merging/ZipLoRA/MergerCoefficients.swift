@@ -42,29 +42,37 @@ public struct MergerCoefficients {
     precondition(strengths.count == inputs.count, "\(strengths.count) strengths for \(inputs.count) LoRAs")
     let adapters = zip(inputs, strengths).map { $0.weighted.scaled(by: $1) }
     let paths = adapters.reduce(into: OrderedSet<String>()) { $0.formUnion($1.factors.keys) }
-    let factors = withoutGrad {
-      paths.map { path in
-        let owners = adapters.indices.filter { adapters[$0].factors[path] != nil }
-        let parts = owners.map { (adapters[$0].factors[path]!, vectors[path]?[$0]) }
-        return (path, Self.stacked(parts))
+    var factors: OrderedDictionary<String, LowRankFactors> = [:]
+    var ranks: OrderedDictionary<String, [Int]> = [:]
+    withoutGrad {
+      for path in paths {
+        let parts = adapters.indices.map { index in
+          adapters[index].factors[path].map { Self.weighed($0, by: vectors[path]?[index]) }
+        }
+        let living = parts.indices.filter { index in
+          parts[index] != nil && (vectors[path].map { ($0[index] .!= 0).anyHolds() } ?? true)
+        }
+        let kept = living.isEmpty ? Array(parts.indices) : living
+        factors[path] = .sum(kept.compactMap { parts[$0] })
+        ranks[path] = parts.indices.map { kept.contains($0) ? parts[$0]?.rank ?? 0 : 0 }
       }
     }
+    let shares = zip(inputs, strengths).map { MergeShares.Input(name: $0.name, weight: $0.weight * $1) }
     return Adapter(
-      factors: OrderedDictionary(uniqueKeysWithValues: factors),
-      metadata: ["modelspec.merged_from": inputs.map(\.name).joined(separator: ", ")])
+      factors: factors,
+      metadata: [
+        "modelspec.merged_from": inputs.map(\.name).joined(separator: ", "),
+        MergeShares.metadataKey: MergeShares(shares, ranks).text,
+      ])
   }
 
-  /// One layer of the result.
-  private static func stacked(_ parts: [(factors: LowRankFactors, vector: Tensor?)]) -> LowRankFactors {
-    if parts.count == 1, parts[0].vector == nil { return parts[0].factors }
-    let living = parts.filter { part in part.vector.map { ($0 .!= 0).anyHolds() } ?? true }
-    let kept = living.isEmpty ? parts : living
-    return .sum(
-      kept.map { factors, vector in
-        guard let vector = vector?.detached().to(dtype: .float32, device: factors.down.device) else { return factors }
-        let down = weighing(factors.down.to(dtype: .float32), by: vector)
-        return LowRankFactors(down: down, up: factors.up, alpha: factors.alpha)
-      })
+  /// ΔW · diag(m); ΔW itself without m.
+  private static func weighed(_ factors: LowRankFactors, by vector: Tensor?) -> LowRankFactors {
+    guard let vector else { return factors }
+    let down = factors.down.to(dtype: .float32)
+    let weights = vector.detached().to(dtype: .float32, device: down.device)
+    return LowRankFactors(
+      down: weighing(down, by: weights), up: factors.up.to(dtype: .float32), alpha: factors.alpha)
   }
 }
 

@@ -1,0 +1,97 @@
+internal import Foundation
+internal import LoRA
+public import Merging
+internal import SafeTensors
+public import Training
+
+/// `ziplora merge`: several LoRAs become one by their weights alone.
+public struct MergeAdapters: Workflow {
+  public static let name = "merge"
+
+  public struct Outcome: Sendable {
+    public let lora: String
+    public let reportFile: String
+    public let report: MergeReport
+  }
+
+  /// By its name in `MergeMethods`.
+  public var method: String
+  /// What is set of it, by the options' names; the rest stays as it is by default.
+  public var settings: [String: Double]
+  /// In the order of the method's roles, where it has any.
+  public var loras: [WeightedFile]
+  /// What the files are for; without it, layers go by the names that the files give them.
+  public var base: String?
+  public var output: AdapterOutput
+
+  public init(
+    method: String, settings: [String: Double] = [:], loras: [WeightedFile], base: String? = nil, output: AdapterOutput
+  ) {
+    self.method = method
+    self.settings = settings
+    self.loras = loras
+    self.base = base
+    self.output = output
+  }
+
+  public func validate() throws {
+    let method = try configured()
+    let expected = method.roles.isEmpty ? "two or more" : "\(method.roles.count): \(method.roles.joined(separator: ", "))"
+    guard method.roles.isEmpty ? loras.count >= 2 : loras.count == method.roles.count else {
+      throw SettingError("--lora is given \(loras.count) times; the method \(method.name) takes \(expected)")
+    }
+    for lora in loras { try lora.validate() }
+    try output.validate()
+  }
+
+  /// The method with what is set of it.
+  private func configured() throws(SettingError) -> any MergeMethod {
+    guard let method = MergeMethods.named(method), !method.needsProbe else {
+      let remedy = MergeMethods.named(method) == nil ? "" : "; it looks at pictures: use ziplora zip"
+      let names = MergeMethods.onWeights.map(\.name).joined(separator: ", ")
+      throw SettingError("--method \(method): expected one of \(names)\(remedy)")
+    }
+    do {
+      return try method.setting(settings)
+    } catch {
+      throw SettingError("\(error)")
+    }
+  }
+
+  public func run(progress: ProgressHandler) throws -> Outcome {
+    try validate()
+    let began = ContinuousClock.now
+    let reportFile = "\(output.stem).report.json"
+    let record = Paths.record(of: output.path)
+    try Paths.checkWritable([output.path, reportFile, record], overwrite: output.overwrite)
+
+    let sources = try AdapterFiles(loras.map(\.path), base: base)
+    let inputs = zip(zip(sources.files, sources.adapters), loras).map {
+      MergeInput(Paths.name(Paths.stem($0.0.path)), $0.1, weight: $1.weight)
+    }
+    let (adapter, report) = try merge(inputs, progress: progress)
+    try sources.write(adapter, to: output)
+    try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
+    let inputFiles = loras.map(\.path) + (base.map { BaseModel($0).files } ?? [])
+    try RunRecord(self, inputs: inputFiles, outputs: [output.path, reportFile], began: began)
+      .write(to: record, overwrite: output.overwrite)
+    return Outcome(lora: output.path, reportFile: reportFile, report: report)
+  }
+
+  private func merge(_ inputs: [MergeInput], progress: ProgressHandler) throws -> (Adapter, MergeReport) {
+    var timer = StepTimer()
+    let result = try withoutActuallyEscaping(progress) { progress in
+      let context = MergeContext(layers: { done, total in
+        if done > 0 { timer.tick() }
+        let report = ProgressReport(
+          phase: "merging", step: done, total: total, secondsPerStep: timer.secondsPerStep)
+        guard progress(report) || done == total else { throw Interrupted(phase: "merging", step: done, state: nil) }
+      })
+      return try configured().merge(inputs, context: context)
+    }
+    if !result.report.warnings.isEmpty {
+      _ = progress(ProgressReport(phase: "merging", step: 1, total: 1, warnings: result.report.warnings))
+    }
+    return (result.adapter, result.report)
+  }
+}

@@ -1,0 +1,151 @@
+import Diffusion
+import Foundation
+import LoRA
+import Merging
+import OrderedCollections
+import Testing
+import Torch
+import Training
+import Workflows
+
+/// `ziplora merge` and `ziplora reweight`, as a user starts them.
+@Suite struct MergeTests {
+  let folder: TemporaryFolder
+  /// What tests make for the commands to read.
+  let sources: TemporaryFolder
+  let golden = "\(goldens)/adapters/attention/kohya.safetensors"
+
+  init() throws { (folder, sources) = (try TemporaryFolder(), try TemporaryFolder()) }
+
+  private func adapter(_ path: String) throws -> Adapter { try AdapterFile(path: path).unresolved }
+
+  private func difference(_ found: Adapter, _ expected: Adapter) throws -> Double {
+    #expect(Set(found.factors.keys) == Set(expected.factors.keys))
+    return try expected.factors.map { name, factors in
+      let delta = factors.delta(dtype: .float64)
+      return try (#require(found.delta(name, dtype: .float64)) - delta).abs().max().item() / delta.abs().max().item()
+    }.max() ?? .infinity
+  }
+
+  @Test("half a file twice is the file", arguments: ["direct", "svd", "knots"])
+  func twice(method: String) throws {
+    let trimming = method == "knots" ? ["--density", "1"] : []
+    let run = try Binary.run(
+      ["merge", "--method", method, "--lora", "\(golden):0.5", "--lora", "\(golden):0.5", "--output", folder("a.safetensors")]
+        + trimming)
+    try #require(run.status == 0, "\(run.errors)")
+    #expect(try folder.names == ["a.report.json", "a.safetensors", "a.safetensors.json"])
+    #expect(run.output.contains("136 shared layers merged, 0 in one LoRA only"), "\(run.output)")
+    #expect(try difference(adapter(folder("a.safetensors")), adapter(golden)) < 1e-5)
+    let file = try AdapterFile(path: folder("a.safetensors"))
+    #expect(file.metadata["modelspec.merged_from"] == "kohya, kohya")
+    #expect(file.layers.values.allSatisfy { $0.rank == (method == "svd" ? 4 : method == "direct" ? 8 : $0.rank) })
+
+    let record = try JSONDecoder().decode(RunRecord<MergeAdapters>.self, from: bytes(folder("a.safetensors.json")))
+    #expect(record.workflow == "merge" && record.settings.method == method)
+    #expect(record.settings.loras == Array(repeating: WeightedFile(golden, weight: 0.5), count: 2))
+    let report = try JSONDecoder().decode(MergeReport.self, from: bytes(folder("a.report.json")))
+    #expect(report.method == method && report.inputs.map(\.weight) == [0.5, 0.5])
+  }
+
+  @Test("every method writes the same bytes twice", arguments: MergeMethods.onWeights.map(\.name))
+  func sameBytes(method: String) throws {
+    let loras = try TrainedLoRAs.shared.get()
+    for name in ["one", "two"] {
+      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
+      let run = try Binary.run([
+        "merge", "--method", method, "--lora", loras.subject, "--lora", "\(loras.style):0.7", "--save-dtype", "bfloat16",
+        "--output", folder("\(name)/a.safetensors"),
+      ])
+      try #require(run.status == 0, "\(run.errors)")
+      // What is dropped at random or trimmed is of no low rank, and the user hears of it.
+      #expect(run.errors.contains("warning: what") == ["prune", "ties", "dare", "dare-ties", "della"].contains(method))
+    }
+    #expect(try bytes(folder("one/a.safetensors")) == bytes(folder("two/a.safetensors")))
+    #expect(try AdapterFile(path: folder("one/a.safetensors")).layers.values.allSatisfy { $0.down.dtype == .bfloat16 })
+  }
+
+  @Test("files of different dialects are merged by way of the base, into any dialect")
+  func dialects() throws {
+    let peft = "\(goldens)/adapters/attention/peft.safetensors"
+    let files = ["--lora", golden, "--lora", peft, "--output", folder("a.safetensors")]
+    let refused = try Binary.run(["merge", "--method", "direct"] + files)
+    #expect(refused.status == 1)
+    #expect(refused.errors.contains("which name layers differently; give the base model"), "\(refused.errors)")
+    #expect(try folder.names == [])
+    let run = try Binary.run(["merge", "--method", "direct", "--base", base, "--dialect", "diffusers"] + files)
+    try #require(run.status == 0, "\(run.errors)")
+    let file = try AdapterFile(path: folder("a.safetensors"))
+    #expect(file.dialect.name == "diffusers" && file.layers.count == 136)
+  }
+
+  @Test("a zip weighed anew is the zip with those weights, without its base and its LoRAs")
+  func reweighting() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    let zip = try Binary.run(loras.zip(steps: 3, output: folder("zip.safetensors")))
+    try #require(zip.status == 0, "\(zip.errors)")
+    let output = try Binary.succeed(
+      "reweight", folder("zip.safetensors"), "--style-weight", "0.25", "--output", folder("soft.safetensors"))
+    #expect(output.contains("dog") && output.contains("0.25"), "\(output)")
+    let file = try AdapterFile(path: folder("zip.safetensors"))
+    let (coefficients, names) = try MergerCoefficients.read(folder("zip.coefficients.safetensors"))
+    let model = try DiffusionModel(folder: base).moduleNames
+    let inputs = try Swift.zip(names, [loras.subject, loras.style]).map { name, path in
+      MergeInput(name, try AdapterFile(path: path).adapter(for: model))
+    }
+    let expected = coefficients.zipped(inputs, strengths: [1, 0.25])
+    let found = try AdapterFile(path: folder("soft.safetensors"))
+    #expect(try difference(found.adapter(for: model), expected) < 1e-6)
+    #expect(found.metadata["ziplora.prompts"] == file.metadata["ziplora.prompts"])
+    #expect(found.dialect.name == "kohya")
+    let record = try JSONDecoder().decode(RunRecord<ReweightAdapter>.self, from: bytes(folder("soft.safetensors.json")))
+    #expect(record.settings.weights == [nil, 0.25])
+
+    // At the old weights it is the old file.
+    try Binary.succeed(
+      "reweight", folder("soft.safetensors"), "--style-weight", "1", "--output", folder("back.safetensors"))
+    #expect(try difference(adapter(folder("back.safetensors")), adapter(folder("zip.safetensors"))) < 1e-6)
+  }
+
+  private func expectFailure(_ arguments: [String], _ message: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    let run = try Binary.run(arguments + ["--output", folder("a.safetensors")])
+    #expect(run.status == 1 && run.output == "", sourceLocation: sourceLocation)
+    let errors = run.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    #expect(errors.contains(message), "\(errors)", sourceLocation: sourceLocation)
+    #expect(try folder.names == [], sourceLocation: sourceLocation)
+  }
+
+  @Test func filesThatDoNotGoTogether() throws {
+    let direct = ["merge", "--method", "direct", "--lora", golden, "--lora"]
+    try expectFailure(direct + [folder("cat.safetensors")], "cat.safetensors")
+    try expectFailure(
+      direct + [golden, "--dialect", "diffusers"],
+      "kohya.safetensors is in the dialect kohya, and only a base model tells what its layers are called in another")
+    let other = try tinyLoRA("unet.mid_block.attentions.0.proj_in", out: 8, in: 8)
+    let wider = try tinyLoRA("unet.mid_block.attentions.0.proj_in", out: 16, in: 8)
+    let stranger = try tinyLoRA("unet.mid_block.attentions.0.proj_out", out: 8, in: 8)
+    try expectFailure(
+      ["merge", "--method", "svd", "--lora", other, "--lora", wider],
+      "the LoRAs are for different base models: 8x8 changes a weight [8, 8], 16x8 changes a weight [16, 8]")
+    try expectFailure(
+      ["merge", "--method", "ties", "--lora", other, "--lora", stranger],
+      "have no name of a layer in common, such as unet.mid_block.attentions.0.proj_in and")
+    try expectFailure(
+      ["merge", "--method", "b-lora", "--lora", other, "--lora", other],
+      "the method b-lora leaves nothing of these LoRAs")
+  }
+
+  @Test func filesThatCannotBeWeighedAnew() throws {
+    try expectFailure(
+      ["reweight", golden, "--subject-weight", "1"], "kohya.safetensors: its metadata (ziplora.shares) does not say")
+    try expectFailure(["reweight", folder("cat.safetensors"), "--subject-weight", "1"], "cat.safetensors")
+  }
+
+  /// A LoRA of one layer with a weight [out, in], called `<out>x<in>`.
+  private func tinyLoRA(_ module: String, out: Int, in inputs: Int) throws -> String {
+    let path = sources("\(module.hasSuffix("in") ? "" : "other-")\(out)x\(inputs).safetensors")
+    try saveSafeTensors(
+      ["\(module).lora_A.weight": .ones([2, inputs]), "\(module).lora_B.weight": .ones([out, 2])], to: path, overwrite: true)
+    return path
+  }
+}
