@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens bench-zip clean distclean
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens bench-zip bench-svd clean distclean
 
 # Where the demo writes its report.
 DEMO_OUTPUT ?= demo
@@ -52,6 +52,10 @@ bench-zip: bootstrap ## time a zip step of SDXL's size, in turns with PyTorch's 
 	  .build/release/ZipStepBenchmark --model sdxl $(BENCH_OPTIONS); \
 	  "$(BENCH_PYTHON)" Scripts/peer_zip_step.py --way lowrank $(BENCH_OPTIONS); \
 	done
+
+bench-svd: bootstrap ## time merging a rank-64 pair at SDXL's layers by svd, beside a dense SVD (Docs/SPEED.md)
+	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product SVDMergeBenchmark
+	.build/release/SVDMergeBenchmark
 
 clean: ## remove what was built
 	rm -rf .build

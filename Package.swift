@@ -226,7 +226,7 @@ let package = Package(
   cxxLanguageStandard: .cxx20
 )
 
-// Benchmarks join the package only when asked for (`make bench-zip`), so that a plain build does not make them.
+// Benchmarks join the package only when asked for (`make bench-zip`, `make bench-svd`), so that a plain build does not make them.
 if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
   package.targets.append(
     .executableTarget(
@@ -237,5 +237,11 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       path: "Benchmarks/ZipStep",
+      swiftSettings: swiftSettings))
+  package.targets.append(
+    .executableTarget(
+      name: "SVDMergeBenchmark",
+      dependencies: ["LoRA", "Merging", "Torch"],
+      path: "Benchmarks/SVDMerge",
       swiftSettings: swiftSettings))
 }

@@ -80,18 +80,19 @@ public struct MergeAdapters: Workflow {
 
   private func merge(_ inputs: [MergeInput], progress: ProgressHandler) throws -> (Adapter, MergeReport) {
     var timer = StepTimer()
+    var layers = 1
     let result = try withoutActuallyEscaping(progress) { progress in
       let context = MergeContext(layers: { done, total in
         if done > 0 { timer.tick() }
-        let report = ProgressReport(
-          phase: "merging", step: done, total: total, secondsPerStep: timer.secondsPerStep)
-        guard progress(report) || done == total else { throw Interrupted(phase: "merging", step: done, state: nil) }
+        layers = total
+        // The last one is told with the warnings.
+        guard done < total else { return }
+        let report = ProgressReport(phase: "merging", step: done, total: total, secondsPerStep: timer.secondsPerStep)
+        guard progress(report) else { throw Interrupted(phase: "merging", step: done, state: nil) }
       })
       return try configured().merge(inputs, context: context)
     }
-    if !result.report.warnings.isEmpty {
-      _ = progress(ProgressReport(phase: "merging", step: 1, total: 1, warnings: result.report.warnings))
-    }
+    _ = progress(ProgressReport(phase: "merging", step: layers, total: layers, warnings: result.report.warnings))
     return (result.adapter, result.report)
   }
 }

@@ -27,8 +27,7 @@ public struct KnOTSMerge: MergeMethod {
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     try mergingLayers(of: inputs, context) { layer in
       let merged = merged(layer)
-      let reduced = merged.reduced(to: .rank(rank ?? merged.rank))
-      return MergedLayer(factors: reduced.factors, discardedEnergy: reduced.discardedEnergy)
+      return rank.map { MergedLayer([merged], rank: $0) } ?? MergedLayer(factors: merged)
     }
   }
 
@@ -42,6 +41,6 @@ public struct KnOTSMerge: MergeMethod {
     let trimmed = scaled.map { Sparsification.keepingLargest($0, density: density) }
     return LowRankFactors(
       up: q.matmul(u).narrow(1, from: 0, count: kept), down: Sparsification.electedMean(trimmed, weights: layer.weights),
-      weightShape: layer.factors[0].weightShape, alpha: Double(kept))
+      weightShape: layer.factors[0].weightShape)
   }
 }

@@ -14,6 +14,12 @@ extension Tensor {
     return (results[0], results[1], results[2])
   }
 
+  /// Eigenvalues [n] of a symmetric matrix in ascending order, and its eigenvectors as columns [n, n].
+  public func symmetricEigen() -> (values: Tensor, vectors: Tensor) {
+    let results = callMany(Ops.eigh, .tensor(self), capacity: 2)
+    return (results[0], results[1])
+  }
+
   /// The lower Cholesky factor of a symmetric positive definite matrix.
   public func cholesky() -> Tensor { call(Ops.cholesky, .tensor(self)) }
 

@@ -1,0 +1,45 @@
+// What `ziplora merge --method svd` saves at the size of real layers: the SVD of a sum of two LoRAs from their factors, beside
+// that of the dense matrix, which PEFT and sd-scripts decompose; see Docs/SPEED.md.
+
+import LoRA
+import Merging
+import Torch
+
+let rank = 64
+/// Layers of SDXL: self-attention of both widths, text to key, the first layer of a feed-forward network.
+let shapes = [[640, 640], [1280, 1280], [1280, 2048], [10240, 1280]]
+
+func lora(_ shape: [Int], seed: UInt64) -> LowRankFactors {
+  let generator = Generator(seed: seed)
+  return LowRankFactors(
+    down: .randn([rank, shape[1]], generator: generator), up: .randn([shape[0], rank], generator: generator),
+    alpha: Double(rank))
+}
+
+/// Seconds of each of `count` runs, in ascending order, after one that does not count.
+func seconds(_ count: Int, _ work: () -> Void) -> [Double] {
+  work()
+  return (0..<count).map { _ in ContinuousClock().measure(work) / .seconds(1) }.sorted()
+}
+
+func text(_ times: [Double]) -> String {
+  func milliseconds(_ time: Double) -> String { "\((time * 100_000).rounded() / 100)" }
+  return "\(milliseconds(times[times.count / 2])) ms (\(milliseconds(times[0])) to \(milliseconds(times.last!)))"
+}
+
+print("rank \(rank) + \(rank) to \(rank), cpu, \(Engine.threads) threads, libtorch \(Engine.version); median (range)")
+for shape in shapes {
+  let pair = [lora(shape, seed: 1), lora(shape, seed: 2)]
+  let sum = pair[0].delta() + pair[1].delta()
+  var (merged, dense) = (pair[0], Tensor(0))
+  let thin = seconds(15) { merged = MergedLayer(pair, rank: rank).factors }
+  let whole = seconds(3) {
+    let (u, s, vh) = sum.svd()
+    dense = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
+  }
+  let ratio = whole[whole.count / 2] / thin[thin.count / 2]
+  let difference = ((merged.delta() - dense).norm() / dense.norm()).item()
+  print(
+    "[\(shape[0]), \(shape[1])]  factors \(text(thin))  dense float32 \(text(whole))  ratio \(Int(ratio))  difference \(difference)"
+  )
+}
