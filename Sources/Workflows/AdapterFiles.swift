@@ -12,14 +12,13 @@ struct AdapterFiles {
   /// That of the first file, to write under the common names.
   let dialect: any Dialect
 
-  /// - Parameter base: folder of a base model.
+  /// - Parameter base: the layers of a base model; nil to take the names as they are.
   /// - Throws: `SettingError` for files that need a base model to be understood together.
-  init(_ paths: [String], base: String?) throws {
+  init(_ paths: [String], base: ModuleNames?) throws {
     files = try paths.map { try AdapterFile(path: $0) }
     if let base {
-      let names = try BaseModel(base).load().moduleNames
-      (self.names, dialect) = (names, files[0].dialect)
-      adapters = try files.map { try $0.adapter(for: names) }
+      (names, dialect) = (base, files[0].dialect)
+      adapters = try files.map { try $0.adapter(for: base) }
     } else {
       try Self.checkNames(of: files)
       adapters = files.map(\.unresolved)
