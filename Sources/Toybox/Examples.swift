@@ -12,6 +12,9 @@ public struct Example: Sendable {
   public let prompt: String
   public let scenes: [Scene]
 
+  /// What the base calls things of this kind, without the words for what is special.
+  public var classPrompt: String { "a \(scenes[0].subject.subjectClass.rawValue)" }
+
   public var pictures: [Image] { scenes.map { Image(rendered: $0) } }
 
   /// Subjects: five photographs each, in different places. The identities are withheld from the base.

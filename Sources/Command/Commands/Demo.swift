@@ -19,7 +19,7 @@ struct Demo: WorkflowCommand {
   var examples = "Examples/Toybox"
 
   @Option(help: ArgumentHelp("Which of the example subjects.", valueName: "name"))
-  var subject = "cat"
+  var subject = "dog"
 
   @Option(help: ArgumentHelp("Which of the example styles.", valueName: "name"))
   var style = "notebook"

@@ -25,6 +25,8 @@ public struct Demo: Workflow {
   /// How each LoRA is trained.
   public var subjectTraining: DreamBooth.Options
   public var styleTraining: DreamBooth.Options
+  /// Pictures of each class that the base draws and the LoRAs must leave as they are.
+  public var priorPictures: Int
   public var zip: ZipSettings
   /// Pictures of "a sbu X in szn style" that are judged.
   public var pictures: Int
@@ -35,7 +37,7 @@ public struct Demo: Workflow {
   public var overwrite: Bool
 
   public init(
-    base: String, examples: String, output: String, subject: String = "cat", style: String = "notebook", seed: UInt64 = 0,
+    base: String, examples: String, output: String, subject: String = "dog", style: String = "notebook", seed: UInt64 = 0,
     overwrite: Bool = false
   ) {
     self.base = base
@@ -52,6 +54,10 @@ public struct Demo: Workflow {
     // From the same seed both would start with the same down factors, and disturb each other more than any two LoRAs of
     // different people do.
     styleTraining.seed = seed &+ 500
+    styleTraining.steps = 400
+    // Who has only ever seen one prompt acts on every prompt: then nothing calls the style up beside the subject, and
+    // ZipLoRA, which asks each LoRA to leave the other's prompt alone, takes it away.
+    priorPictures = 24
     zip = ZipSettings()
     pictures = 24
     steps = 20
@@ -81,14 +87,18 @@ public struct Demo: Workflow {
     let subjectCache = try cache("subjects/\(subject)", model)
     let styleCache = try cache("styles/\(style)", model)
 
-    func train(_ kind: String, _ pictures: LatentCache, _ options: DreamBooth.Options) throws -> Adapter {
-      let training = try DreamBooth(pictures, model: model, options: options, phase: "training the \(kind) LoRA")
+    func train(
+      _ kind: String, _ example: Example, _ pictures: LatentCache, _ options: DreamBooth.Options
+    ) throws -> Adapter {
+      let prior = try prior(example.classPrompt, model, progress: progress)
+      let training = try DreamBooth(
+        pictures, prior: prior, model: model, options: options, phase: "training the \(kind) LoRA")
       let adapter = try training.run(state: state(kind), progress: progress)
       clock.finish("train \(kind)")
       return adapter
     }
-    let subjectLoRA = try train("subject", subjectCache, subjectTraining)
-    let styleLoRA = try train("style", styleCache, styleTraining)
+    let subjectLoRA = try train("subject", subjectExample, subjectCache, subjectTraining)
+    let styleLoRA = try train("style", styleExample, styleCache, styleTraining)
 
     let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
     let probe = try DiffusionProbe([subjectCache, styleCache], model: model, adaptsText: false, batch: zip.batch)
@@ -135,6 +145,20 @@ public struct Demo: Workflow {
       folder.pictures.map(\.image), prompts: folder.pictures.map { $0.prompt ?? "" }, model: model)
   }
 
+  /// What the base draws of a class.
+  private func prior(_ prompt: String, _ model: DiffusionModel, progress: ProgressHandler) throws -> LatentCache {
+    let request = TextToImage(
+      prompts: [prompt], sampler: .euler, steps: steps, guidance: guidance, seed: seed &+ 2000, count: priorPictures)
+    let drawn = try withoutActuallyEscaping(progress) { progress in
+      try request.generate(with: model) { state in
+        let report = ProgressReport(phase: "drawing \"\(prompt)\"", step: state.step, total: state.total)
+        guard progress(report) else { throw Interrupted(phase: report.phase, step: state.step, state: nil) }
+      }
+    }
+    let pictures = (0..<priorPictures).map { Image(drawn[$0]) }
+    return try LatentCache(pictures, prompts: pictures.map { _ in prompt }, model: model)
+  }
+
   private func pictures(_ folder: String) throws -> [Image] {
     try ImageFolder(contentsOf: "\(examples)/\(folder)").pictures.map(\.image)
   }
@@ -143,7 +167,7 @@ public struct Demo: Workflow {
 /// How the demo zips: ZipLoRA's defaults for the Toybox base.
 public struct ZipSettings: Sendable, Codable {
   public var steps = 100
-  public var learningRate = 0.01
+  public var learningRate = 0.03
   public var batch = 4
 
   func options(seed: UInt64) -> ZipOptions { ZipOptions(steps: steps, learningRate: learningRate, seed: seed) }
