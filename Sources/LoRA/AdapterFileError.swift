@@ -14,6 +14,10 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     /// No layer fits, or some have other shapes than the model's.
     case otherBase([Defect], of: Int, file: BaseFamily?, base: BaseFamily?)
     case notWritable(String, dtype: DType, wasFinite: Bool)
+    case metadata(MetadataError)
+    /// A folder without a file of these names.
+    case noFile(names: [String])
+    case unreadableCompanion(String)
   }
 
   /// How many keys of a file have the form of a dialect.
@@ -31,32 +35,61 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     public var description: String { "\(dialect): \(count) keys\(example.map { " such as \($0)" } ?? "")" }
   }
 
-  public enum Defect: Equatable, Sendable, CustomStringConvertible {
+  /// Something wrong with one layer.
+  public enum Defect: Error, Equatable, Sendable, CustomStringConvertible {
     case unknownKey(String)
     case missing([String], for: String)
     case halves(String, down: [Int], up: [Int])
+    case shapes(String, found: [String], expected: String)
     case alphaNotOneNumber(String, shape: [Int])
+    case zeroAlpha(String)
     case twoAlphas(String, tensor: Double, metadata: Double)
+    case noMagnitude(String)
+    case twoForms(String, [String])
+    case unsupported(String, form: String)
     case notFloatingPoint(String, DType)
     case notFinite(String)
     case noSuchLayer(String)
     case twice(String, [String])
+    case ambiguous(String, [String])
     case misfit(String, file: [Int], model: [Int])
+    case transposed(String, file: [Int], model: [Int])
+    case needsBase(String)
+    case vectors([String])
 
-    public var description: String {
+    public var description: String { text.printable }
+
+    private var text: String {
       switch self {
       case .unknownKey(let key): "unknown key \(key)"
       case .missing(let keys, let stem): "\(stem) lacks \(keys.joined(separator: " and "))"
       case .halves(let stem, let down, let up):
         "\(stem) has down \(down) and up \(up), expected [rank, in] and [out, rank] with one rank of at least 1"
+          + (down.count == 2 && up.count == 2 && down[1] == up[0] ? "; are they transposed?" : "")
+      case .shapes(let stem, let found, let expected):
+        "\(stem) has \(found.joined(separator: ", ")); expected \(expected)"
       case .alphaNotOneNumber(let key, let shape): "\(key) has the shape \(shape), expected a single number"
+      case .zeroAlpha(let key):
+        "\(key) is 0, which some tools read as no effect and others as the rank; write the alpha that is meant"
       case .twoAlphas(let stem, let tensor, let metadata):
         "\(stem) has alpha \(tensor) as a tensor and \(metadata) in the metadata"
+      case .noMagnitude(let stem): "\(stem) lacks the magnitudes of DoRA, which the metadata asks for (use_dora)"
+      case .twoForms(let stem, let forms): "\(stem) is \(forms.joined(separator: " and ")) at once"
+      case .unsupported(let stem, let form):
+        "\(stem) is \(form), which is not read; have the tool that made it extract a LoRA"
       case .notFloatingPoint(let key, let dtype): "\(key) holds \(dtype), expected floating-point numbers"
       case .notFinite(let key): "\(key) holds infinite numbers or NaN"
       case .noSuchLayer(let stem): "no layer of the base model is called \(stem)"
       case .twice(let path, let stems): "\(path) is changed twice, as \(stems.joined(separator: " and "))"
+      case .ambiguous(let stem, let paths):
+        "\(stem) can be \(paths.joined(separator: " or ")); convert the file with its own tool to a dialect that says which"
       case .misfit(let path, let file, let model): "\(path): the file is for a weight \(file), the model's is \(model)"
+      case .transposed(let path, let file, let model):
+        "\(path): the factors give a weight \(file), but transposed they would fit the model's \(model)"
+      case .needsBase(let stem): "\(stem) is DoRA, which depends on the base model's weights; give the base model"
+      case .vectors(let keys):
+        "\(keys.count) tensors change biases or norms, which no LoRA can hold, such as \(keys.min() ?? ""); "
+          + "they can be left out when asked for (leavesOutVectors, --leave-out-vectors)"
       }
     }
   }
@@ -66,7 +99,7 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     self.problem = problem
   }
 
-  public var description: String { "\(path): \(message)" }
+  public var description: String { "\(path): \(message.printable)" }
 
   private var message: String {
     switch problem {
@@ -86,6 +119,9 @@ public struct AdapterFileError: Error, CustomStringConvertible {
       wasFinite
         ? "\(module) has numbers too large for \(dtype); write bfloat16 or float32 instead"
         : "\(module) holds infinite numbers or NaN; it cannot be written"
+    case .metadata(let error): "\(error)"
+    case .noFile(let names): "a folder with none of the files\(list(names))"
+    case .unreadableCompanion(let name): "\(name) beside it cannot be read as UTF-8 text"
     }
   }
 
@@ -94,5 +130,17 @@ public struct AdapterFileError: Error, CustomStringConvertible {
   private func list(_ lines: [String]) -> String {
     let shown = lines.prefix(10).map { "\n  \($0)" }.joined()
     return lines.count > 10 ? shown + "\n  … and \(lines.count - 10) more" : shown
+  }
+}
+
+extension String {
+  /// Without control characters, which names in a file may hold and which could write anything on a terminal.
+  package var printable: String {
+    String(
+      String.UnicodeScalarView(
+        unicodeScalars.flatMap { scalar -> [Unicode.Scalar] in
+          scalar.properties.generalCategory == .control && scalar != "\n"
+            ? Array("\\u{\(String(scalar.value, radix: 16))}".unicodeScalars) : [scalar]
+        }))
   }
 }

@@ -9,6 +9,12 @@ public struct Inspection: Codable, Sendable, Equatable {
     public let layers: Int
   }
 
+  /// LoRA, LoHa, … and how many layers have that form.
+  public struct Form: Codable, Sendable, Equatable {
+    public let name: String
+    public let layers: Int
+  }
+
   public struct Scope: Codable, Sendable, Equatable {
     public let kind: ModuleKind
     public let layers: Int
@@ -29,52 +35,87 @@ public struct Inspection: Codable, Sendable, Equatable {
   public let file: String
   public let dialect: String
   public let layers: Int
+  public let forms: [Form]
   public let dtype: String
   /// In ascending order.
   public let ranks: [Count]
   public let alphas: [Count]
   public let scope: [Scope]
+  /// Changes of biases and norms.
+  public let vectors: Int
   /// A guess from shapes; nil where no cross-attention is changed.
   public let baseFamily: String?
+  /// Without layers whose change depends on the base (DoRA).
   public let norm: Double
   public let blocks: [Block]
+  /// Words that bring out what the adapter was trained on.
+  public let triggers: [Trigger]
+  /// How it was trained, as far as the file says.
+  public let training: [Entry]
   public let metadata: [Entry]
-  /// What a user should know: layers without effect, and whatever does not fit the base model when one is given.
+  /// What a user should know and can do about it: layers without effect, what a LoRA cannot hold, metadata that does not fit
+  /// the tensors, and whatever does not fit the base model when one is given.
   public let problems: [String]
 
   /// - Parameter base: the model that the file is meant for; without it, names are reported as the file spells them.
   public init(_ file: AdapterFile, base: ModuleNames? = nil) {
     self.file = file.path
     dialect = file.dialect.name
-    var problems: [String] = []
-    var factors = file.layers
+    var problems = file.remarks
+    var changes = file.layers
     if let base {
       do {
-        factors = try file.adapter(for: base).factors
+        let paths = try file.paths(in: base)
+        changes = OrderedDictionary(uniqueKeysWithValues: changes.map { (paths[$0.key] ?? $0.key, $0.value) })
       } catch {
         problems.append("\(error)")
       }
     }
-    layers = factors.count
-    dtype = OrderedSet(factors.values.map { $0.down.dtype.description }).joined(separator: ", ")
-    ranks = Self.counts(factors.values.map { Double($0.rank) })
-    alphas = Self.counts(factors.values.map(\.alpha))
-    let kinds = OrderedDictionary(grouping: factors.keys, by: ModuleKind.init(of:))
+    layers = changes.count
+    vectors = file.vectors.count
+    forms = OrderedDictionary(grouping: changes.values, by: \.formName).map { Form(name: $0.key, layers: $0.value.count) }
+    dtype = OrderedSet(changes.values.map(\.dtype.description)).joined(separator: ", ")
+    ranks = Self.counts(changes.values.compactMap(\.rank).map(Double.init))
+    alphas = Self.counts(changes.values.compactMap(\.alpha))
+    let kinds = OrderedDictionary(grouping: changes.keys, by: ModuleKind.init(of:))
     scope = ModuleKind.allCases.compactMap { kind in kinds[kind].map { Scope(kind: kind, layers: $0.count) } }
-    baseFamily = Self.family(of: file)?.description
-    let norms = factors.mapValues(\.norm)
+    baseFamily = file.family?.description
+    let norms = changes.compactMapValues(\.norm)
     norm = Self.total(norms.values.elements)
     blocks = OrderedDictionary(grouping: norms, by: { Self.block(of: $0.key) }).map { name, members in
       Block(name: name, layers: members.count, norm: Self.total(members.map(\.value)))
     }
+    let description = MetadataDescription(file.metadata)
+    (triggers, training) = (description.triggers, description.training)
     metadata = file.metadata.map { Entry(key: $0.key, value: $0.value) }
-    let idle = norms.filter { $0.value == 0 }.keys
-    if let first = idle.first { problems.append("\(idle.count) layers change nothing (ΔW = 0), such as \(first)") }
-    self.problems = problems
+    self.problems =
+      problems + Self.problems(of: changes, norms: norms, vectors: file.vectors) + description.problems(of: file)
   }
 
-  static func family(of file: AdapterFile) -> BaseFamily? {
-    BaseFamily(layers: file.layers.map { (name: $0.key, inputs: $0.value.inputs) })
+  private static func problems(
+    of changes: OrderedDictionary<String, LayerChange>, norms: OrderedDictionary<String, Double>, vectors: [String]
+  ) -> [String] {
+    var problems: [String] = []
+    let idle = norms.filter { $0.value == 0 }.keys
+    if let first = idle.first { problems.append("\(idle.count) layers change nothing (ΔW = 0), such as \(first)") }
+    let bound = changes.filter { $0.value.needsBase }.keys
+    if let first = bound.first {
+      problems.append(
+        "\(bound.count) layers are DoRA, such as \(first): what they change depends on the base model's weights, so a base "
+          + "must be given to convert, resize or zip the file, and its result holds for that base")
+    }
+    let thick = changes.filter { !$0.value.isLoRA && !$0.value.needsBase }
+    if let first = thick.elements.first {
+      problems.append(
+        "\(thick.count) layers are \(first.value.formName) or another form that is no LoRA, such as \(first.key); they become "
+          + "one when the file is used, and `ziplora convert` says what that costs")
+    }
+    if let key = vectors.min() {
+      problems.append(
+        "\(vectors.count) tensors change biases or norms, which no LoRA can hold, such as \(key); leave them out with "
+          + "`ziplora convert --leave-out-vectors`")
+    }
+    return problems
   }
 
   /// The block that a layer belongs to: its name up to the second number in the UNet (`unet.down_blocks.1.attentions.0`),

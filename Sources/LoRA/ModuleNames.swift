@@ -62,6 +62,20 @@ public struct ModuleNames: Sendable {
     return bare.hasPrefix("encoder.") ? [prefix + bare, bare] : [module]
   }
 
+  /// The stems of every layer by full path, for dialects that name layers one by one.
+  ///
+  /// - Parameter stems: of a component's module; asked for each of a module's names.
+  func spellings(_ stems: (Component, String) -> [String]) -> OrderedDictionary<String, [String]> {
+    var spellings: OrderedDictionary<String, [String]> = [:]
+    for component in Component.allCases {
+      for module in modules(of: component) {
+        let names = component == .unet ? [module] : Self.textEncoderNames(module)
+        spellings[component.path(module)] = Array(OrderedSet(names.flatMap { stems(component, $0) }))
+      }
+    }
+    return spellings
+  }
+
   /// SDXL and models of its shape condition the UNet on sizes and a pooled text embedding.
   public var isStableDiffusionXL: Bool { paths.contains { $0.hasPrefix("unet.add_embedding.") } }
 
@@ -89,7 +103,7 @@ public enum BaseFamily: Equatable, Sendable, CustomStringConvertible {
   public init?(layers: some Sequence<(name: String, inputs: Int)>) {
     let found = layers.first { name, _ in
       let name = ModuleKind.plain(name)
-      return name.hasSuffix("attn2.to.k") || name.hasSuffix("attn2.to.v")
+      return name.contains("attn2.") && (name.hasSuffix(".to.k") || name.hasSuffix(".to.v"))
     }
     guard let found else { return nil }
     self.init(crossAttentionWidth: found.inputs)

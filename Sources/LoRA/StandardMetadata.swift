@@ -4,7 +4,8 @@ extension Adapter {
   /// The adapter's own metadata without what is true of the file it came from only.
   var lastingMetadata: OrderedDictionary<String, String> {
     let ofFile = [
-      DiffusersDialect.metadataKey, "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "modelspec.date",
+      DiffusersDialect.metadataKey, PEFTDialect.configurationFile, "format",
+      "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "modelspec.date",
     ]
     return metadata.filter { !ofFile.contains($0.key) }
   }

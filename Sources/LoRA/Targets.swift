@@ -19,10 +19,10 @@ public enum ModuleKind: String, CaseIterable, Codable, Sendable {
     let name = Self.plain(name)
     func ends(with endings: String...) -> Bool { endings.contains { name.hasSuffix($0) } }
     func contains(_ parts: String...) -> Bool { parts.contains { name.contains($0) } }
-    if name.hasPrefix("text.encoder") || name.hasPrefix("lora.te") {
+    if name.hasPrefix("text.encoder") || name.hasPrefix("lora.te") || contains("encoder.layers.") {
       self = contains(".self.attn.", ".mlp.") ? .textEncoder : .other
     } else if contains(".attn1.", ".attn2.") {
-      self = ends(with: ".to.q", ".to.k", ".to.v", ".to.out.0") ? .attention : .other
+      self = ends(with: ".to.q", ".to.k", ".to.v", ".to.out.0", ".to.out") ? .attention : .other
     } else if contains(".ff.net.") {
       self = .feedForward
     } else if ends(with: ".proj.in", ".proj.out") {

@@ -6,13 +6,19 @@ import Torch
 
 @Suite struct DialectTests {
   static let bases: [(String, ModuleNames)] = [("SDXL", .stableDiffusionXL), ("SD 1.5", .stableDiffusion1)]
+  /// What holds factors; whole matrices of ziplora-pytorch are read only.
+  static let ofFactors = Dialects.all.map(\.name).filter { $0 != "ziplora-pytorch" }
+  /// What does not say which model a layer is of.
+  static let ofOneModel = ["peft", "lycoris"]
 
-  @Test("writing in any dialect and reading back gives the same ΔW", arguments: Dialects.all.map(\.name), 0..<2)
+  @Test("writing in any dialect and reading back gives the same ΔW", arguments: ofFactors, 0..<2)
   func readIsTheInverseOfWrite(dialect: String, base: Int) throws {
     let (name, base) = Self.bases[base]
     let dialect = try #require(Dialects.named(dialect))
     // Each seventh layer meets every kind; the ranks and alphas are mixed and no scale is a power of two.
-    let paths = base.paths.enumerated().filter { $0.offset % 7 == 0 }.map(\.element)
+    let isOfOneModel = Self.ofOneModel.contains(dialect.name)
+    let paths = base.paths.filter { !isOfOneModel || Component(of: $0) == .unet }.enumerated()
+      .filter { $0.offset % 7 == 0 }.map(\.element)
     let adapter = randomAdapter(paths, of: base, ranks: [1, 3, 4], alphas: [1, 0.7, 5, 4])
     let folder = try TemporaryFolder()
     try AdapterFile.write(adapter, to: folder.file("a.safetensors"), as: dialect, for: base)
@@ -21,11 +27,12 @@ import Torch
     // kohya's files have one alpha for all layers, so some factors are rounded once more.
     expectSameDeltas(found, adapter, within: 2e-7)
     // The same adapter is the same file.
-    try AdapterFile.write(adapter, to: folder.file("b.safetensors"), as: dialect, for: base)
+    try AdapterFile.write(adapter, to: folder.file("b.safetensors"), as: dialect, for: base, overwrite: true)
     let files = try ["a", "b"].map { try Data(contentsOf: URL(filePath: folder.file("\($0).safetensors"))) }
     #expect(files[0] == files[1], "\(name)")
     // Through every other dialect and back.
-    for other in Dialects.all {
+    for other in Dialects.all where Self.ofFactors.contains(other.name) {
+      if !isOfOneModel, Self.ofOneModel.contains(other.name) { continue }
       try AdapterFile.write(found, to: folder.file("c.safetensors"), as: other, for: base, overwrite: true)
       let converted = try AdapterFile.read(folder.file("c.safetensors"), for: base)
       try AdapterFile.write(converted, to: folder.file("d.safetensors"), as: dialect, for: base, overwrite: true)
@@ -92,13 +99,15 @@ import Torch
     #expect(spellings["unet.down_blocks.0.resnets.0.conv1"]?.last == "lora_unet_input_blocks_1_0_in_layers_2")
   }
 
-  @Test("no two layers have the same name", arguments: Dialects.all.map(\.name), 0..<2)
+  @Test("no two layers of a component have the same name", arguments: Dialects.all.map(\.name), 0..<2)
   func namesAreUnique(dialect: String, base: Int) throws {
     let base = Self.bases[base].1
     let spellings = try #require(Dialects.named(dialect)).spellings(in: base)
     #expect(spellings.keys == base.paths)
-    let stems = spellings.values.flatMap { $0 }
-    #expect(Set(stems).count == stems.count)
+    for component in Component.allCases {
+      let stems = spellings.filter { Component(of: $0.key) == component }.values.flatMap { $0 }
+      #expect(Set(stems).count == stems.count)
+    }
   }
 
   @Test(
@@ -136,14 +145,14 @@ import Torch
   @Test("every key of a golden file belongs to exactly one dialect", arguments: ["peft", "kohya"])
   func claims(file: String) throws {
     for key in try keys(of: "\(LoRATests.goldens)/adapters/text/\(file).safetensors") {
-      #expect(Dialects.all.filter { $0.parse(key) != nil }.count == 1, "\(key)")
+      #expect(Dialects.all.filter { $0.claims(key) }.count == 1, "\(key)")
     }
   }
 
   @Test func keysRoundTrip() throws {
     for dialect in Dialects.all {
       for stems in dialect.spellings(in: .stableDiffusionXL).values.prefix(50) {
-        for part in AdapterKey.Part.allCases {
+        for part in [AdapterKey.Part.down, .up, .alpha] where dialect.name != "ziplora-pytorch" {
           #expect(dialect.parse(dialect.key(stems[0], part)) == AdapterKey(stems[0], part))
         }
       }
@@ -195,12 +204,13 @@ import Torch
 
   @Test func unusableMetadata() throws {
     for (text, message) in [
-      ("{", "the metadata lora_adapter_metadata is not a JSON object"),
-      (#"{"unet.use_dora": true}"#, "asks for DoRA (unet.use_dora), which is not supported"),
+      ("{", "a.safetensors: the metadata lora_adapter_metadata is not a JSON object"),
+      (#"{"unet.lora_alpha": "8"}"#, "has a unet.lora_alpha that is no number"),
+      (#"{"unet.use_dora": true}"#, "attn1.to_q lacks the magnitudes of DoRA, which the metadata asks for (use_dora)"),
       (#"{"unet.alpha_pattern": {"to_q": "much"}}"#, "has no number for unet.alpha_pattern to_q"),
       (#"{"unet.alpha_pattern": {"to_(q": 1}}"#, "has an alpha_pattern that is no regular expression: to_(q"),
     ] {
-      let error = try #require(throws: MetadataError.self) { try alphas(text) }
+      let error = try #require(throws: AdapterFileError.self) { try alphas(text) }
       #expect(error.description.contains(message), "\(error)")
     }
   }

@@ -23,7 +23,7 @@ import Torch
     #expect(factors.scale == 1.5 && factors.weightShape == [2, 2])
   }
 
-  @Test("with and without the base model, in both dialects", arguments: Dialects.all.map(\.name), [true, false])
+  @Test("with and without the base model, in both dialects", arguments: ["kohya", "diffusers"], [true, false])
   func report(dialect: String, knowsBase: Bool) throws {
     let folder = try TemporaryFolder()
     let paths = try Targets("attention+text-encoders").paths(in: base)
@@ -65,5 +65,54 @@ import Torch
     #expect(adapter.restricted(to: [.textEncoder2]).factors.count == 6)
     #expect(adapter.restricted(to: [.textEncoder]).factors.keys.allSatisfy { $0.hasPrefix("text_encoder.") })
     #expect(adapter.restricted(to: Component.allCases).factors.count == adapter.factors.count)
+  }
+}
+
+@Suite struct MetadataDescriptionTests {
+  private func inspection(_ metadata: OrderedDictionary<String, String>) throws -> (Inspection, AdapterFile) {
+    let folder = try TemporaryFolder()
+    let stem = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_k"
+    try saveSafeTensors(
+      ["\(stem).lora_down.weight": .ones([2, 768]), "\(stem).lora_up.weight": .ones([4, 2]), "\(stem).alpha": Tensor(2)],
+      metadata: metadata, to: folder.file("a.safetensors"))
+    let file = try AdapterFile(path: folder.file("a.safetensors"))
+    return (Inspection(file), file)
+  }
+
+  @Test("trigger words: prompts, phrase, tags by frequency, folders")
+  func triggers() throws {
+    let (report, file) = try inspection([
+      "ss_tag_frequency": #"{"10_sbu dog": {"sbu dog": 9, " grass": 4, "sky": 4}, "2_x": {"sky": 1}}"#,
+      "ss_dataset_dirs": #"{"10_sbu dog": {"n_repeats": 10}, "5_red fox": {"n_repeats": 5}}"#,
+      "modelspec.trigger_phrase": "a photo of sbu dog",
+    ])
+    #expect(
+      report.triggers.map { "\($0.text) \($0.count ?? 0)" } == [
+        "a photo of sbu dog 0", "sbu dog 9", "sky 5", "grass 4", "red fox 0",
+      ])
+    #expect(report.problems.isEmpty)
+    #expect(file.prompts == ["a photo of sbu dog"])
+    let (own, trained) = try inspection(["ziplora.prompts": "a sbu dog\na house in szn style", "modelspec.trigger_phrase": "x"])
+    #expect(trained.prompts == ["a sbu dog", "a house in szn style"] && own.triggers.count == 3)
+  }
+
+  @Test("settings in words, without Python's None")
+  func training() throws {
+    let (report, _) = try inspection(["ss_learning_rate": "0.0001", "ss_seed": "None", "ss_num_train_images": "12"])
+    #expect(report.training.map { "\($0.key) \($0.value)" } == ["pictures 12", "learning rate 0.0001"])
+  }
+
+  @Test("metadata that is broken or contradicts the tensors")
+  func problems() throws {
+    let (report, _) = try inspection([
+      "ss_tag_frequency": "{broken", "ss_base_model_version": "sdxl_base_v1-0", "ss_network_dim": "8",
+    ])
+    #expect(report.problems.count == 3)
+    for text in [
+      "the metadata ss_tag_frequency is not a JSON object", "for Stable Diffusion XL (cross-attention width 2048), but",
+      "the metadata says rank 8, but the tensors have 2",
+    ] {
+      #expect(report.problems.contains { $0.contains(text) }, "\(report.problems)")
+    }
   }
 }

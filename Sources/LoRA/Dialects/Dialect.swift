@@ -3,15 +3,21 @@ public import OrderedCollections
 /// One way of spelling an adapter in a safetensors file.
 ///
 /// Reading happens in two steps. `parse` tells by spelling alone what a key is, which is all that looking at a file without
-/// a model needs. `spellings` then says what the names mean, from the list of the model's layers.
+/// a model needs. `spellings` then says what the names mean, from the list of the model's layers. What a layer's tensors mean
+/// is no matter of dialects but of `LayerForm`.
 public protocol Dialect: Sendable {
   /// As in `--dialect kohya`.
   var name: String { get }
   /// One line on who writes it, with the form of a key.
   var summary: String { get }
+  /// Whether tools of today want it, so that it can be asked for.
+  var isWritten: Bool { get }
 
   /// What a key stands for; nil for a key of another dialect.
   func parse(_ key: String) -> AdapterKey?
+
+  /// Whether a key is of this dialect and can be of no other.
+  func claims(_ key: String) -> Bool
 
   /// The inverse of `parse`.
   func key(_ stem: String, _ part: AdapterKey.Part) -> String
@@ -19,10 +25,13 @@ public protocol Dialect: Sendable {
   /// The stems by which files name each layer of a base model, by full module path; the first one is written.
   func spellings(in base: ModuleNames) -> OrderedDictionary<String, [String]>
 
+  /// A file that stands beside the tensors and belongs to them. Its text counts as metadata under its name.
+  var companion: String? { get }
+
   /// What the metadata says about the alphas of layers that have no alpha tensor.
   ///
   /// - Throws: `MetadataError` for metadata that cannot be followed.
-  func alphas(in metadata: OrderedDictionary<String, String>) throws -> any AlphaSource
+  func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource
 
   /// The same ΔW, stated so that all readers of the dialect understand it.
   func statement(of layers: OrderedDictionary<String, LowRankFactors>) -> OrderedDictionary<String, LowRankFactors>
@@ -31,58 +40,70 @@ public protocol Dialect: Sendable {
   var writesAlphaTensors: Bool { get }
 
   /// What a file of these layers must say in its metadata for this dialect's readers.
-  func metadata(for layers: OrderedDictionary<String, LowRankFactors>) throws -> OrderedDictionary<String, String>
-}
-
-/// A key taken apart: the name of a layer in the dialect's spelling, and which of its tensors it is.
-public struct AdapterKey: Equatable, Sendable {
-  public enum Part: String, CaseIterable, Sendable { case down, up, alpha }
-
-  public let stem: String
-  public let part: Part
-
-  public init(_ stem: String, _ part: Part) {
-    self.stem = stem
-    self.part = part
-  }
+  ///
+  /// - Throws: `MetadataError` for layers that a file of this dialect cannot hold.
+  func metadata(
+    for layers: OrderedDictionary<String, LowRankFactors>
+  ) throws(MetadataError) -> OrderedDictionary<String, String>
 }
 
 /// Knows the alpha of a layer.
 public protocol AlphaSource {
   /// - Returns: nil where nothing is said.
   func alpha(of stem: String, rank: Int) -> Double?
+
+  /// Whether the layer should have magnitudes (DoRA).
+  func hasMagnitude(_ stem: String) -> Bool
+
+  /// What a user should know about how the alphas were found; nil when there is nothing to say.
+  var remark: String? { get }
+}
+
+extension AlphaSource {
+  public func hasMagnitude(_ stem: String) -> Bool { false }
+  public var remark: String? { nil }
 }
 
 /// Says nothing.
 struct NoAlphas: AlphaSource {
+  var remark: String?
+
   func alpha(of stem: String, rank: Int) -> Double? { nil }
 }
 
 extension Dialect {
-  public func alphas(in metadata: OrderedDictionary<String, String>) throws -> any AlphaSource { NoAlphas() }
+  public var isWritten: Bool { false }
 
+  public var companion: String? { nil }
+
+  public var writesAlphaTensors: Bool { false }
+
+  public func claims(_ key: String) -> Bool { parse(key) != nil }
+
+  public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource { NoAlphas() }
+
+  /// Alpha = rank, which is what it is where nothing is said.
   public func statement(
     of layers: OrderedDictionary<String, LowRankFactors>
-  ) -> OrderedDictionary<String, LowRankFactors> { layers }
+  ) -> OrderedDictionary<String, LowRankFactors> { layers.mapValues { $0.restated(alpha: Double($0.rank)) } }
 
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
-  ) throws -> OrderedDictionary<String, String> { [:] }
-
-  /// The first of the most frequent values; nil if there are none.
-  func mostCommon<Value: Hashable>(_ values: [Value]) -> Value? {
-    let counts = values.reduce(into: OrderedDictionary<Value, Int>()) { $0[$1, default: 0] += 1 }
-    let most = counts.values.max()
-    return counts.first { $0.value == most }?.key
-  }
+  ) throws(MetadataError) -> OrderedDictionary<String, String> { ["format": "pt"] }
 }
 
-/// The dialects that are read and written.
+/// The dialects that are known.
 public enum Dialects {
   /// To add one: a file in this folder and a line here.
-  public static let all: [any Dialect] = [KohyaDialect(), DiffusersDialect()]
+  public static let all: [any Dialect] = [
+    KohyaDialect.kohya, KohyaDialect.lycoris, DiffusersDialect(), OldDiffusersDialect(), PEFTDialect(), ComfyUIDialect(),
+    DensePyTorchDialect(),
+  ]
 
-  public static var kohya: any Dialect { KohyaDialect() }
+  /// Those that can be asked for when a file is written.
+  public static let written = all.filter(\.isWritten)
+
+  public static var kohya: any Dialect { KohyaDialect.kohya }
   public static var diffusers: any Dialect { DiffusersDialect() }
 
   /// The dialect of that name, as in `--dialect kohya`.
@@ -95,4 +116,11 @@ public struct MetadataError: Error, CustomStringConvertible, Equatable {
   public let problem: String
 
   public var description: String { "the metadata \(key) \(problem)" }
+}
+
+/// The first of the most frequent values; nil if there are none.
+func mostCommon<Value: Hashable>(_ values: [Value]) -> Value? {
+  let counts = values.reduce(into: OrderedDictionary<Value, Int>()) { $0[$1, default: 0] += 1 }
+  let most = counts.values.max()
+  return counts.first { $0.value == most }?.key
 }

@@ -1,0 +1,177 @@
+public import OrderedCollections
+internal import Torch
+
+extension AdapterFile {
+  /// How layers that are no LoRA become one.
+  public struct Options: Sendable, Equatable {
+    /// The largest rank that a LoHa, a LoKr, a DoRA or a whole difference gets. A LoRA keeps its own.
+    public var rankLimit: Int
+    /// Whether changes of biases and norms are left out instead of refused.
+    public var leavesOutVectors: Bool
+
+    public init(rankLimit: Int = 128, leavesOutVectors: Bool = false) {
+      self.rankLimit = rankLimit
+      self.leavesOutVectors = leavesOutVectors
+    }
+  }
+
+  /// What became of a layer that was no LoRA.
+  public struct Reduction: Codable, Sendable, Equatable {
+    public let layer: String
+    /// Such as LoHa.
+    public let form: String
+    /// Of the exact product, and of what was kept.
+    public let exactRank: Int
+    public let rank: Int
+    /// The share of ‖ΔW‖² that is gone.
+    public let discardedEnergy: Double
+  }
+
+  /// An adapter and how it differs from the file.
+  public struct Reading {
+    public let adapter: Adapter
+    public let reductions: [Reduction]
+    /// Keys of biases and norms that were left out.
+    public let leftOut: [String]
+  }
+
+  /// The adapter, with its layers found in a base model and fitting it.
+  ///
+  /// - Parameters:
+  ///   - base: every layer of the components that adapters may change.
+  ///   - weights: of the base, for DoRA.
+  /// - Throws: `AdapterFileError` where a layer is not in the model, is there twice or has another shape, and for what no
+  ///   LoRA can hold.
+  public func adapter(
+    for base: ModuleNames, weights: Projections = [:], options: Options = .init()
+  ) throws -> Adapter {
+    try reading(for: base, weights: weights, options: options).adapter
+  }
+
+  /// The adapter for the model that has these layers, DoRA included.
+  public func adapter(for projections: Projections, options: Options = .init()) throws -> Adapter {
+    try adapter(for: ModuleNames(projections), weights: projections, options: options)
+  }
+
+  /// The adapter, with a report of what is not exactly as in the file.
+  ///
+  /// Factors of 1×1 convolutions and of linear layers take the form of the model's layer.
+  /// - Parameter progress: hears how many of how many layers are done; what it throws ends the work.
+  public func reading(
+    for base: ModuleNames, weights: Projections = [:], options: Options = .init(),
+    progress: (_ done: Int, _ count: Int) throws -> Void = { _, _ in }
+  ) throws -> Reading {
+    let places = try places(in: base)
+    var defects = places.values.filter { $0.change.needsBase }.compactMap { place in
+      weights[place.path] == nil ? AdapterFileError.Defect.needsBase(place.stem) : nil
+    }
+    if !options.leavesOutVectors, !vectors.isEmpty { defects.append(.vectors(vectors)) }
+    guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
+
+    guard !places.isEmpty else { throw AdapterFileError(path, .empty) }
+    var factors: OrderedDictionary<String, LowRankFactors> = [:]
+    var reductions: [Reduction] = []
+    for (path, shape) in base.shapes {
+      guard let place = places[path] else { continue }
+      let reduced = place.change.factors(atMost: options.rankLimit, beside: weights[path]?.weight)
+      // The shape was found to fit.
+      factors[path] = reduced.factors.fitting(shape)
+      try progress(factors.count, layers.count)
+      if !place.change.isLoRA {
+        reductions.append(
+          Reduction(
+            layer: path, form: place.change.formName, exactRank: reduced.originalRank, rank: reduced.factors.rank,
+            discardedEnergy: reduced.discardedEnergy))
+      }
+    }
+    return Reading(adapter: Adapter(factors: factors, metadata: metadata), reductions: reductions, leftOut: vectors)
+  }
+
+  /// The full path of each layer in a base model, by the file's name for it.
+  ///
+  /// - Throws: `AdapterFileError` as `adapter(for:)` does.
+  package func paths(in base: ModuleNames) throws(AdapterFileError) -> [String: String] {
+    Dictionary(uniqueKeysWithValues: try places(in: base).values.map { ($0.stem, $0.path) })
+  }
+
+  private typealias Place = (path: String, stem: String, change: LayerChange)
+
+  /// Where in a base model each layer belongs.
+  private func places(in base: ModuleNames) throws(AdapterFileError) -> [String: Place] {
+    var pathsOfStem: [String: [String]] = [:]
+    for (path, stems) in dialect.spellings(in: base) {
+      for stem in stems { pathsOfStem[stem, default: []].append(path) }
+    }
+    var found: [String: Place] = [:]
+    var (defects, misfits): ([AdapterFileError.Defect], [AdapterFileError.Defect]) = ([], [])
+    for (stem, change) in layers {
+      guard let candidates = pathsOfStem[stem], let first = candidates.first else {
+        defects.append(.noSuchLayer(stem))
+        continue
+      }
+      let fitting = candidates.filter { change.fits(base.shapes[$0]!) }
+      guard fitting.count == 1 else {
+        if fitting.isEmpty { misfits.append(change.misfit(first, base.shapes[first]!)) }
+        if fitting.count > 1 { defects.append(.ambiguous(stem, fitting)) }
+        continue
+      }
+      if let other = found[fitting[0]]?.stem { defects.append(.twice(fitting[0], [other, stem])) }
+      found[fitting[0]] = (fitting[0], stem, change)
+    }
+    if !misfits.isEmpty || found.isEmpty && !layers.isEmpty && !defects.contains(where: \.isAmbiguity) {
+      throw AdapterFileError(
+        path, .otherBase(misfits + defects, of: layers.count, file: family, base: base.family))
+    }
+    guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
+    return found
+  }
+
+  /// The layers under the names that the file gives them, for comparing files of one dialect without a model.
+  ///
+  /// - Throws: `AdapterFileError` for DoRA.
+  package func adapterAsSpelled() throws(AdapterFileError) -> Adapter {
+    let bound = layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
+    guard bound.isEmpty else { throw AdapterFileError(path, .defects(bound, dialect: dialect.name)) }
+    return Adapter(
+      factors: layers.mapValues { $0.factors(atMost: Options().rankLimit, beside: nil).factors }, metadata: metadata)
+  }
+
+  /// Told by shapes; nil where no cross-attention is changed.
+  public var family: BaseFamily? { BaseFamily(layers: layers.map { (name: $0.key, inputs: $0.value.inputs) }) }
+}
+
+extension AdapterFileError.Defect {
+  fileprivate var isAmbiguity: Bool { if case .ambiguous = self { true } else { false } }
+}
+
+extension LayerChange {
+  fileprivate func fits(_ shape: [Int]) -> Bool { weightShape.fitting(shape) != nil }
+
+  fileprivate func misfit(_ path: String, _ shape: [Int]) -> AdapterFileError.Defect {
+    let factors = (form as? LowRankForm)?.factors()
+    let transposed = factors.map { [$0.up.dim(1), $0.down.dim(0)] }
+    return transposed == shape
+      ? .transposed(path, file: weightShape, model: shape) : .misfit(path, file: weightShape, model: shape)
+  }
+
+}
+
+extension [Int] {
+  /// The shape of the model's weight if this one means the same. A 1×1 convolution and a linear layer are the same thing, and
+  /// models of one family have either (SD 1.x proj_in); a matrix [out, in·k·k] is a convolution laid flat.
+  fileprivate func fitting(_ shape: [Int]) -> [Int]? {
+    func isFlat(_ shape: [Int]) -> Bool { shape.dropFirst(2).allSatisfy { $0 == 1 } }
+    if self == shape { return shape }
+    guard first == shape.first else { return nil }
+    if isFlat(self), isFlat(shape), self[1] == shape[1] { return shape }
+    return count == 2 && self[1] == shape.dropFirst().reduce(1, *) ? shape : nil
+  }
+}
+
+extension LowRankFactors {
+  /// The same factors for a weight of this shape; nil if they do not fit.
+  func fitting(_ shape: [Int]) -> LowRankFactors? {
+    if weightShape == shape { return self }
+    return weightShape.fitting(shape).map { LowRankFactors(up: upMatrix, down: downMatrix, weightShape: $0, alpha: alpha) }
+  }
+}

@@ -1,0 +1,62 @@
+internal import OrderedCollections
+internal import SafeTensors
+public import Torch
+
+extension AdapterFile {
+  /// Writes an adapter for a base model. The same adapter gives the same bytes.
+  ///
+  /// - Parameters:
+  ///   - dtype: of the factors in the file; as they are when nil. Alphas are always 32-bit.
+  ///   - overwrite: whether an existing file may be replaced.
+  /// - Returns: the paths of all files written: a dialect may put a second one beside the tensors.
+  /// - Throws: `AdapterFileError` for layers that the base lacks or the dialect cannot hold, and for numbers too large for
+  ///   `dtype`; `AtomicFileError` where the disk refuses. Nothing half-written stays.
+  @discardableResult
+  public static func write(
+    _ adapter: Adapter, to path: String, as dialect: any Dialect, for base: ModuleNames, dtype: DType? = nil,
+    overwrite: Bool = false
+  ) throws -> [String] {
+    guard !adapter.factors.isEmpty else { throw AdapterFileError(path, .empty) }
+    let layers = try dialect.statement(of: stems(of: adapter, path: path, dialect, base))
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    for (stem, factors) in layers {
+      let stored = factors.to(dtype: dtype ?? factors.down.dtype, device: .cpu)
+      guard stored.isFinite else {
+        throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))
+      }
+      tensors[dialect.key(stem, .down)] = stored.down
+      tensors[dialect.key(stem, .up)] = stored.up
+      if dialect.writesAlphaTensors { tensors[dialect.key(stem, .alpha)] = Tensor(stored.alpha) }
+    }
+    let own = try naming(path) { () throws(MetadataError) in try dialect.metadata(for: layers) }
+    var metadata = adapter.lastingMetadata
+      .merging(standardMetadata(for: Array(layers.values), of: base)) { $1 }
+      .merging(own) { $1 }
+    let companion = dialect.companion.flatMap { name in
+      metadata.removeValue(forKey: name).map { (path: beside(path, name), text: $0) }
+    }
+    for file in [path] + (companion.map { [$0.path] } ?? []) { try AtomicFile.check(file, overwrite: overwrite) }
+    // The smaller one first: a file of tensors never stands there without what explains it.
+    if let companion { try AtomicFile.write(companion.text + "\n", to: companion.path, overwrite: overwrite) }
+    try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: overwrite)
+    return [path] + (companion.map { [$0.path] } ?? [])
+  }
+
+  /// The layers by their names in the file.
+  private static func stems(
+    of adapter: Adapter, path: String, _ dialect: any Dialect, _ base: ModuleNames
+  ) throws(AdapterFileError) -> OrderedDictionary<String, LowRankFactors> {
+    let spellings = dialect.spellings(in: base)
+    var layers: OrderedDictionary<String, LowRankFactors> = [:]
+    for (module, factors) in adapter.factors {
+      guard let stem = spellings[module]?.first else {
+        throw AdapterFileError(path, .defects([.noSuchLayer(module)], dialect: dialect.name))
+      }
+      guard layers.updateValue(factors, forKey: stem) == nil else {
+        let twins = spellings.filter { $0.value.first == stem }.keys
+        throw AdapterFileError(path, .defects([.ambiguous(stem, Array(twins))], dialect: dialect.name))
+      }
+    }
+    return layers
+  }
+}

@@ -1,0 +1,80 @@
+public import OrderedCollections
+
+/// peft's own files (peft: utils/save_and_load.py): `base_model.model.down_blocks.1.….to_q.lora_A.weight`, with alphas in
+/// `adapter_config.json` beside them; also the keys of a module with injected layers, which have no prefix.
+///
+/// A file is of one model and does not say which, so layers of text encoders are told apart by their shapes.
+public struct PEFTDialect: Dialect {
+  public let name = "peft"
+  public let summary = "peft's save_pretrained: base_model.model.<layer>.lora_A.weight, .lora_B.weight, adapter_config.json"
+  public let isWritten = true
+  public let companion: String? = Self.configurationFile
+
+  public init() {}
+
+  public func parse(_ key: String) -> AdapterKey? { isOfModel(key) ? Self.suffixes.parse(key) : nil }
+
+  public func claims(_ key: String) -> Bool { isOfModel(key) && Self.suffixes.owns(key) }
+
+  public func key(_ stem: String, _ part: AdapterKey.Part) -> String { Self.suffixes.key(stem, part) }
+
+  public func spellings(in base: ModuleNames) -> OrderedDictionary<String, [String]> {
+    base.spellings { _, module in [Self.prefix + module, module] }
+  }
+
+  public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource {
+    guard let text = metadata[Self.configurationFile] else {
+      return NoAlphas(
+        remark: "there is no \(Self.configurationFile) beside the file that says the alphas; they are taken to be the ranks")
+    }
+    return ModuleAlphas(
+      configuration: try PEFTConfiguration(
+        try JSONField.object(text, key: Self.configurationFile), key: Self.configurationFile))
+  }
+
+  public func statement(
+    of layers: OrderedDictionary<String, LowRankFactors>
+  ) -> OrderedDictionary<String, LowRankFactors> { layers }
+
+  public func metadata(
+    for layers: OrderedDictionary<String, LowRankFactors>
+  ) throws(MetadataError) -> OrderedDictionary<String, String> {
+    let modules = layers.map { stem, factors in (name: Self.module(stem), factors) }
+    let texts = modules.filter { ModuleKind(of: $0.name) == .textEncoder }.count
+    guard texts == 0 || texts == modules.count else {
+      throw MetadataError(
+        key: Self.configurationFile,
+        problem: "is of one model, but the layers are of U-Net and text encoders; write the dialect diffusers instead")
+    }
+    let fixed: [String: JSONField] = ["peft_type": .string("LORA"), "bias": .string("none"), "lora_dropout": .number(0)]
+    let fields = fixed.merging(PEFTConfiguration.fields(of: modules)) { $1 }
+    return [Self.configurationFile: JSONField.object(fields).text, "format": "pt"]
+  }
+
+  private static let prefix = "base_model.model."
+  static let configurationFile = "adapter_config.json"
+
+  private static let suffixes = KeySuffixes(
+    DiffusersDialect.suffixes.own, common: DiffusersDialect.suffixes.common + [LayerForms.bias])
+
+  /// What a key without the prefix begins with.
+  private static let roots = [
+    "conv_in", "conv_out", "time_embedding", "add_embedding", "down_blocks", "mid_block", "up_blocks", "text_model", "encoder",
+    "text_projection",
+  ].map { "\($0)." }
+
+  private func isOfModel(_ key: String) -> Bool { key.hasPrefix(Self.prefix) || Self.roots.contains(where: key.hasPrefix) }
+
+  static func module(_ stem: String) -> String {
+    stem.hasPrefix(prefix) ? String(stem.dropFirst(prefix.count)) : stem
+  }
+}
+
+/// The alphas of a file with one configuration.
+private struct ModuleAlphas: AlphaSource {
+  let configuration: PEFTConfiguration
+
+  func alpha(of stem: String, rank: Int) -> Double? { configuration.alpha(of: PEFTDialect.module(stem), rank: rank) }
+
+  func hasMagnitude(_ stem: String) -> Bool { configuration.usesDoRA }
+}

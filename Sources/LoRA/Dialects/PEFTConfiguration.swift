@@ -1,0 +1,140 @@
+internal import Foundation
+internal import OrderedCollections
+
+/// What a LoraConfig of peft says about alphas (peft: tuners/lora/config.py; tuners/lora/model.py and utils/other.py
+/// get_pattern_key).
+struct PEFTConfiguration {
+  /// A module path or its ending; peft also takes regular expressions.
+  private enum Pattern {
+    case ending(String)
+    case expression(Regex<AnyRegexOutput>)
+
+    func matches(_ module: String) -> Bool {
+      switch self {
+      case .ending(let ending): module == ending || module.hasSuffix(".\(ending)")
+      case .expression(let expression): module.wholeMatch(of: expression) != nil
+      }
+    }
+  }
+
+  private let alpha: Double?
+  private let patterns: [(pattern: Pattern, alpha: Double)]
+  private let usesRootOfRank: Bool
+  let usesDoRA: Bool
+
+  /// - Parameters:
+  ///   - key: where the fields come from, for messages.
+  ///   - prefix: of the names of the fields, such as `unet.`.
+  init(_ fields: [String: JSONField], key: String, prefix: String = "") throws(MetadataError) {
+    func isSet(_ name: String) -> Bool { if case .bool(true)? = fields[prefix + name] { true } else { false } }
+    var patterns: [(Pattern, Double)] = []
+    if case .object(let entries)? = fields["\(prefix)alpha_pattern"] {
+      for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
+        guard case .number(let alpha) = value else {
+          throw MetadataError(key: key, problem: "has no number for \(prefix)alpha_pattern \(name)")
+        }
+        patterns.append((try Self.pattern(name, key: key), alpha))
+      }
+    }
+    switch fields["\(prefix)lora_alpha"] {
+    case .number(let number)?: alpha = number
+    case nil, .null?: alpha = nil
+    default: throw MetadataError(key: key, problem: "has a \(prefix)lora_alpha that is no number")
+    }
+    self.patterns = patterns
+    usesRootOfRank = isSet("use_rslora")
+    usesDoRA = isSet("use_dora")
+  }
+
+  private static func pattern(_ text: String, key: String) throws(MetadataError) -> Pattern {
+    // diffusers anchors a full path with ^, which for a full path means the same as an ending.
+    let plain = text.hasPrefix("^") ? String(text.dropFirst()) : text
+    if plain.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) { return .ending(plain) }
+    guard let expression = try? Regex("(.*\\.)?(\(text))") else {
+      throw MetadataError(key: key, problem: "has an alpha_pattern that is no regular expression: \(text)")
+    }
+    return .expression(expression)
+  }
+
+  /// - Parameter module: without the name of a component.
+  func alpha(of module: String, rank: Int) -> Double? {
+    guard let alpha = patterns.first(where: { $0.pattern.matches(module) })?.alpha ?? alpha else { return nil }
+    // rsLoRA divides by the root of the rank, and everything here by the rank.
+    return usesRootOfRank ? alpha * Double(rank).squareRoot() : alpha
+  }
+
+  /// The fields that say the ranks and alphas of these modules; none for no modules.
+  static func fields(of modules: [(name: String, factors: LowRankFactors)]) -> [String: JSONField] {
+    guard let rank = mostCommon(modules.map(\.factors.rank)), let alpha = mostCommon(modules.map(\.factors.alpha)) else {
+      return [:]
+    }
+    return [
+      "r": .number(Double(rank)),
+      "lora_alpha": .number(alpha),
+      "rank_pattern": .object(
+        modules.filter { $0.factors.rank != rank }.reduce(into: [:]) { $0[$1.name] = .number(Double($1.factors.rank)) }),
+      "alpha_pattern": .object(
+        modules.filter { $0.factors.alpha != alpha }.reduce(into: [:]) { $0[$1.name] = .number($1.factors.alpha) }),
+      "target_modules": .array(modules.map { .string($0.name) }),
+    ]
+  }
+}
+
+/// A JSON value.
+enum JSONField: Codable {
+  case null
+  case bool(Bool)
+  case number(Double)
+  case string(String)
+  case array([JSONField])
+  case object([String: JSONField])
+
+  /// The members of a JSON object.
+  ///
+  /// - Parameter key: where the text comes from, for the message.
+  static func object(_ text: String, key: String) throws(MetadataError) -> [String: JSONField] {
+    guard let fields = try? JSONDecoder().decode([String: JSONField].self, from: Data(text.utf8)) else {
+      throw MetadataError(key: key, problem: "is not a JSON object")
+    }
+    return fields
+  }
+
+  /// The same for the same value.
+  var text: String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    // Numbers are finite and keys are texts, so nothing can fail.
+    return String(decoding: (try? encoder.encode(self)) ?? Data(), as: UTF8.self)
+  }
+
+  init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if container.decodeNil() {
+      self = .null
+    } else if let value = try? container.decode(Bool.self) {
+      self = .bool(value)
+    } else if let value = try? container.decode(Double.self) {
+      self = .number(value)
+    } else if let value = try? container.decode(String.self) {
+      self = .string(value)
+    } else if let value = try? container.decode([JSONField].self) {
+      self = .array(value)
+    } else {
+      self = .object(try container.decode([String: JSONField].self))
+    }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .null: try container.encodeNil()
+    case .bool(let value): try container.encode(value)
+    // peft declares ranks as integers, and a JSON 4.0 would become a float there.
+    case .number(let value) where Int(exactly: value) != nil: try container.encode(Int(value))
+    case .number(let value): try container.encode(value)
+    case .string(let value): try container.encode(value)
+    case .array(let value): try container.encode(value)
+    case .object(let value): try container.encode(value)
+    }
+  }
+}

@@ -1,0 +1,92 @@
+internal import Torch
+
+/// LoKr (arXiv 2309.14859; LyCORIS: modules/lokr.py): ΔW = scale · W₁ ⊗ W₂, where each side is a matrix or a low-rank product.
+///
+/// The singular vectors of a Kronecker product are the products of those of its sides, and so are the singular values. So it
+/// is cut to a rank by looking at the two small sides.
+struct KroneckerForm: LayerForm {
+  static let name = "LoKr"
+  static let parts: [AdapterKey.Part] =
+    ["lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"].map(AdapterKey.Part.init)
+
+  private let left: LowRankFactors
+  private let right: LowRankFactors
+  private let scale: Double
+  let rank: Int?
+  let alpha: Double?
+
+  init(_ tensors: LayerTensors) throws(AdapterFileError.Defect) {
+    let parts = Self.parts
+    let (left, leftRank) = try Self.side(tensors, whole: parts[0], a: parts[1], b: parts[2], kernel: nil)
+    let (right, rightRank) = try Self.side(tensors, whole: parts[3], a: parts[4], b: parts[5], kernel: parts[6])
+    try tensors.require(left.down.rank == 2, parts, "a matrix as the first side")
+    (self.left, self.right) = (left, right)
+    // Where neither side is a product there is no rank, and LyCORIS leaves alpha out of account.
+    rank = rightRank ?? leftRank
+    let alpha: Double? = if let rank { try tensors.alpha(rank: rank) } else { nil }
+    self.alpha = alpha
+    scale = if let alpha, let rank { alpha / Double(rank) } else { 1 }
+  }
+
+  /// One side as factors of its own, and the rank if it is a product.
+  private static func side(
+    _ tensors: LayerTensors, whole: AdapterKey.Part, a: AdapterKey.Part, b: AdapterKey.Part, kernel: AdapterKey.Part?
+  ) throws(AdapterFileError.Defect) -> (LowRankFactors, rank: Int?) {
+    if let matrix = tensors[whole] {
+      try tensors.require(
+        [2, 4].contains(matrix.rank) && matrix.count > 0 && tensors[a] == nil && tensors[b] == nil, parts,
+        "\(whole) as a matrix or a convolution's weight, or \(a) and \(b) instead of it")
+      return (DenseForm(matrix).factors(), nil)
+    }
+    let halves = try tensors.all(a, b)
+    let (up, down) = (halves[0], halves[1])
+    try tensors.require(up.rank == 2 && down.rank == 2 && down.count > 0, parts, "\(a) and \(b) as matrices")
+    let rank = down.dim(0)
+    guard let kernel, let middle = tensors[kernel] else {
+      try tensors.require(up.dim(1) == rank, parts, "\(a) [out, rank] and \(b) [rank, in] with one rank")
+      return (LowRankFactors(down: down, up: up, alpha: Double(rank)), rank)
+    }
+    try tensors.require(
+      middle.rank == 4 && middle.shape.prefix(2) == [up.dim(0), rank], parts,
+      "\(kernel) [rank, rank, k, k] between \(a) [rank, out] and \(b) [rank, in]")
+    let inner = middle.permuted(0, 2, 3, 1).matmul(down).permuted(0, 3, 1, 2).contiguous()
+    let outer = up.transposed().unsqueezed(-1).unsqueezed(-1)
+    return (LowRankFactors(down: inner, up: outer, alpha: Double(inner.dim(0))), rank)
+  }
+
+  var weightShape: [Int] {
+    [left.up.dim(0) * right.up.dim(0), left.inputs * right.inputs] + right.down.shape.dropFirst(2)
+  }
+  var dtype: DType { right.down.dtype }
+  var norm: Double { left.norm * right.norm * abs(scale) }
+
+  func factors() -> LowRankFactors {
+    let pairs = (0..<left.rank).flatMap { i in (0..<right.rank).map { (i, $0) } }
+    return product(
+      (left.upMatrix, left.downMatrix), (right.upMatrix, right.downMatrix), pairs, scale: left.scale * right.scale)
+  }
+
+  func factors(atMost rank: Int) -> ReducedFactors {
+    guard left.rank * right.rank > rank else { return ReducedFactors(factors()) }
+    let (u1, s1, v1) = left.singularValues()
+    let (u2, s2, v2) = right.singularValues()
+    let all = (s1.unsqueezed(1) * s2.unsqueezed(0)).flattened().sorted(descending: true)
+    let pairs = all.indices[0..<min(rank, all.indices.count)].ints().map { ($0 / s2.count, $0 % s2.count) }
+    func balanced(_ u: Tensor, _ s: Tensor, _ vh: Tensor) -> (Tensor, Tensor) { (u * s.sqrt(), s.sqrt().unsqueezed(1) * vh) }
+    let factors = product(balanced(u1, s1, v1), balanced(u2, s2, v2), pairs, scale: 1).to(dtype: .float32, device: .cpu)
+    return ReducedFactors(factors, of: all.values.count, energies: all.values.square())
+  }
+
+  /// Kronecker products of these pairs of columns and rows.
+  private func product(
+    _ first: (up: Tensor, down: Tensor), _ second: (up: Tensor, down: Tensor), _ pairs: [(Int, Int)], scale: Double
+  ) -> LowRankFactors {
+    func columns(_ a: Tensor, _ b: Tensor) -> Tensor {  // [m, r], [n, r] → [mn, r]
+      let (a, b) = (a.gathered(pairs.map(\.0), along: 1), b.gathered(pairs.map(\.1), along: 1))
+      return (a.unsqueezed(1) * b.unsqueezed(0)).flattened(from: 0, to: 1)
+    }
+    return LowRankFactors(
+      up: columns(first.up, second.up), down: columns(first.down.transposed(), second.down.transposed()).transposed(),
+      weightShape: weightShape, alpha: scale * self.scale * Double(pairs.count))
+  }
+}

@@ -1,0 +1,77 @@
+internal import OrderedCollections
+internal import Torch
+
+/// Makes layers of the tensors of a file, accounts for every key and collects what is wrong.
+struct LayerReader {
+  private let dialect: any Dialect
+  private let collection: SafeTensorsCollection
+  private let alphas: any AlphaSource
+  private(set) var defects: [AdapterFileError.Defect] = []
+  /// Keys of biases and norms.
+  private(set) var vectors: [String] = []
+
+  init(dialect: any Dialect, collection: SafeTensorsCollection, alphas: any AlphaSource) {
+    self.dialect = dialect
+    self.collection = collection
+    self.alphas = alphas
+  }
+
+  mutating func layers() throws -> OrderedDictionary<String, LayerChange> {
+    var parts: OrderedDictionary<String, OrderedDictionary<AdapterKey.Part, String>> = [:]
+    for key in collection.keys.sorted() {
+      guard let parsed = dialect.parse(key) else {
+        defects.append(.unknownKey(key))
+        continue
+      }
+      if let other = parts[parsed.stem, default: [:]].updateValue(key, forKey: parsed.part) {
+        defects.append(.twice(parsed.stem, [other, key]))
+      }
+    }
+    var layers: OrderedDictionary<String, LayerChange> = [:]
+    for (stem, keys) in parts {
+      do {
+        layers[stem] = try layer(stem, keys)
+      } catch let defect as AdapterFileError.Defect {
+        defects.append(defect)
+      }
+    }
+    return layers
+  }
+
+  /// nil for a layer of which only biases or norms are changed.
+  private mutating func layer(
+    _ stem: String, _ keys: OrderedDictionary<AdapterKey.Part, String>
+  ) throws -> LayerChange? {
+    if let form = LayerForms.unsupported.first(where: { $0.parts.contains { keys[$0] != nil } }) {
+      throw AdapterFileError.Defect.unsupported(stem, form: form.name)
+    }
+    let ofVectors = LayerForms.vectors.compactMap { keys[$0] }
+    vectors += ofVectors
+    let claims = LayerForms.all.filter { form in form.parts.contains { keys[$0] != nil } }
+    guard claims.count <= 1 else { throw AdapterFileError.Defect.twoForms(stem, claims.map { $0.name }) }
+    if claims.isEmpty, keys.count == ofVectors.count { return nil }
+    // A difference of a norm is a vector, too.
+    if let key = keys[.diff], keys.count == 1, collection.shape(of: key)?.count == 1 {
+      vectors.append(key)
+      return nil
+    }
+    var tensors: [AdapterKey.Part: Tensor] = [:]
+    for (part, key) in keys { tensors[part] = try numbers(key) }
+    let layer = LayerTensors(
+      stem: stem, tensors: tensors, statedAlpha: { [alphas] in alphas.alpha(of: stem, rank: $0) },
+      key: { [dialect] in keys[$0] ?? dialect.key(stem, $0) })
+    // What has an alpha or magnitudes and nothing else is a LoRA without its halves.
+    let form = try (claims.first ?? LowRankForm.self).init(layer)
+    let magnitude = try Magnitude(layer, of: form)
+    if magnitude == nil, alphas.hasMagnitude(stem) { throw AdapterFileError.Defect.noMagnitude(stem) }
+    return LayerChange(form: form, magnitude: magnitude)
+  }
+
+  /// A tensor of finite floating-point numbers.
+  private func numbers(_ key: String) throws -> Tensor {
+    let tensor = try collection.tensor(key)
+    guard tensor.dtype.isFloatingPoint else { throw AdapterFileError.Defect.notFloatingPoint(key, tensor.dtype) }
+    guard tensor.isFinite().allHold() else { throw AdapterFileError.Defect.notFinite(key) }
+    return tensor
+  }
+}

@@ -1,0 +1,351 @@
+import LoRA
+import OrderedCollections
+import Testing
+import Torch
+
+/// Every form of a layer against its formula, worked out element by element on small weights.
+@Suite struct FormTests {
+  static let path = "unet.mid_block.attentions.0.proj_in"
+  static let stem = "lora_unet_mid_block_attentions_0_proj_in"
+  let folder: TemporaryFolder
+  let generator = Generator(seed: 1)
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func random(_ shape: Int...) -> Tensor { .randn(shape, generator: generator, dtype: .float64) }
+
+  /// A file of one layer with these tensors.
+  private func file(_ parts: OrderedDictionary<String, Tensor>, stem: String = stem) throws -> AdapterFile {
+    let path = folder.file("a.safetensors")
+    let tensors = OrderedDictionary(uniqueKeysWithValues: parts.map { ("\(stem).\($0.key)", $0.value) })
+    try saveSafeTensors(tensors, to: path, overwrite: true)
+    return try AdapterFile(path: path)
+  }
+
+  private func reading(
+    _ parts: OrderedDictionary<String, Tensor>, shape: [Int], rankLimit: Int = 128
+  ) throws -> AdapterFile.Reading {
+    let options = AdapterFile.Options(rankLimit: rankLimit)
+    return try file(parts).reading(for: ModuleNames([Self.path: shape]), options: options)
+  }
+
+  private func delta(_ parts: OrderedDictionary<String, Tensor>, shape: [Int]) throws -> Tensor {
+    try #require(try reading(parts, shape: shape).adapter.delta(Self.path, dtype: .float64))
+  }
+
+  /// A tensor whose element at each index is a sum of products, in row-major order.
+  private func dense(_ shape: [Int], _ element: ([Int]) -> Double) -> Tensor {
+    let elements = (0..<shape.reduce(1, *)).map { flat -> Double in
+      var (rest, index) = (flat, [Int]())
+      for size in shape.reversed() {
+        index.insert(rest % size, at: 0)
+        rest /= size
+      }
+      return element(index)
+    }
+    return Tensor(elements, shape: shape)
+  }
+
+  private func product(_ a: Tensor, _ b: Tensor) -> (Int, Int) -> Double {
+    let (x, y, inner, columns) = (a.doubles(), b.doubles(), a.dim(1), b.dim(1))
+    return { row, column in (0..<inner).reduce(0) { $0 + x[row * inner + $1] * y[$1 * columns + column] } }
+  }
+
+  @Test("a 3×3 convolution has a kernel in down")
+  func convolution() throws {
+    let (down, up) = (random(2, 3, 3, 3), random(5, 2, 1, 1))
+    let (d, u) = (down.doubles(), up.doubles())
+    let expected = dense([5, 3, 3, 3]) { i in
+      0.5 * (0..<2).reduce(0) { $0 + u[i[0] * 2 + $1] * d[(($1 * 3 + i[1]) * 3 + i[2]) * 3 + i[3]] }
+    }
+    let found = try delta(
+      ["lora_down.weight": down, "lora_up.weight": up, "alpha": Tensor(1)], shape: [5, 3, 3, 3])
+    expectClose(found, expected, within: 1e-12)
+  }
+
+  @Test("a middle kernel goes into down, and the rank stays that of down")
+  func middle() throws {
+    let (down, mid, up) = (random(2, 3, 1, 1), random(4, 2, 3, 3), random(5, 4, 1, 1))
+    let (d, m, u) = (down.doubles(), mid.doubles(), up.doubles())
+    let expected = dense([5, 3, 3, 3]) { i in
+      var sum = 0.0
+      for a in 0..<4 {
+        for b in 0..<2 { sum += u[i[0] * 4 + a] * m[((a * 2 + b) * 3 + i[2]) * 3 + i[3]] * d[b * 3 + i[1]] }
+      }
+      return 3 / 2 * sum
+    }
+    let parts: OrderedDictionary = ["lora_down.weight": down, "lora_mid.weight": mid, "lora_up.weight": up, "alpha": Tensor(3)]
+    expectClose(try delta(parts, shape: [5, 3, 3, 3]), expected, within: 1e-12)
+    #expect(try reading(parts, shape: [5, 3, 3, 3]).reductions.isEmpty, "it is a LoRA")
+  }
+
+  @Test("LoHa is exact at rank r²")
+  func hadamard() throws {
+    let (a1, b1, a2, b2) = (random(6, 2), random(2, 5), random(6, 2), random(2, 5))
+    let (first, second) = (product(a1, b1), product(a2, b2))
+    let parts: OrderedDictionary = [
+      "hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2, "alpha": Tensor(3),
+    ]
+    let found = try reading(parts, shape: [6, 5])
+    let expected = dense([6, 5]) { 3 / 2 * first($0[0], $0[1]) * second($0[0], $0[1]) }
+    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, expected, within: 1e-12)
+    let reduction = try #require(found.reductions.first)
+    #expect(reduction.form == "LoHa" && reduction.rank == 4 && reduction.exactRank == 4 && reduction.discardedEnergy == 0)
+  }
+
+  @Test("LoHa of a convolution, laid flat and with kernels (Tucker)", arguments: [false, true])
+  func hadamardConvolution(hasKernel: Bool) throws {
+    var parts: OrderedDictionary<String, Tensor> = [:]
+    var values: [(Int, Int, Int, Int) -> Double] = []
+    for side in ["1", "2"] {
+      if hasKernel {
+        let (t, a, b) = (random(2, 2, 3, 3), random(2, 4), random(2, 3))
+        (parts["hada_t\(side)"], parts["hada_w\(side)_a"], parts["hada_w\(side)_b"]) = (t, a, b)
+        let (k, x, y) = (t.doubles(), a.doubles(), b.doubles())
+        values.append { o, i, h, w in
+          var sum = 0.0
+          for p in 0..<2 { for q in 0..<2 { sum += k[((p * 2 + q) * 3 + h) * 3 + w] * x[p * 4 + o] * y[q * 3 + i] } }
+          return sum
+        }
+      } else {
+        let (a, b) = (random(4, 2), random(2, 27))
+        (parts["hada_w\(side)_a"], parts["hada_w\(side)_b"]) = (a, b)
+        let value = product(a, b)
+        values.append { o, i, h, w in value(o, (i * 3 + h) * 3 + w) }
+      }
+    }
+    let expected = dense([4, 3, 3, 3]) { values[0]($0[0], $0[1], $0[2], $0[3]) * values[1]($0[0], $0[1], $0[2], $0[3]) }
+    expectClose(try delta(parts, shape: [4, 3, 3, 3]), expected, within: 1e-12)
+  }
+
+  /// [ac, bd, k, k] from a side [a, b] and one [c, d, k, k].
+  private func kronecker(_ w1: Tensor, _ w2: Tensor) -> Tensor {
+    let (x, y) = (w1.doubles(), w2.doubles())
+    let (c, d) = (w2.dim(0), w2.dim(1))
+    let area = w2.count / (c * d)
+    let kernel = w2.shape.dropFirst(2)
+    return dense([w1.dim(0) * c, w1.dim(1) * d, area]) { i in
+      x[i[0] / c * w1.dim(1) + i[1] / d] * y[(i[0] % c * d + i[1] % d) * area + i[2]]
+    }.reshaped([w1.dim(0) * c, w1.dim(1) * d] + kernel)
+  }
+
+  @Test("LoKr with whole sides has no scale, whatever its alpha says")
+  func kroneckerOfWholeSides() throws {
+    let (w1, w2) = (random(2, 3), random(4, 2))
+    let found = try delta(["lokr_w1": w1, "lokr_w2": w2, "alpha": Tensor(5)], shape: [8, 6])
+    expectClose(found, kronecker(w1, w2), within: 1e-12)
+  }
+
+  @Test("LoKr with a low-rank side is scaled by its rank")
+  func kroneckerOfFactors() throws {
+    let (w1, a, b) = (random(2, 3), random(4, 2), random(2, 2))
+    let parts: OrderedDictionary = ["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": Tensor(3)]
+    let expected = kronecker(w1, a.matmul(b)) * 1.5
+    expectClose(try delta(parts, shape: [8, 6]), expected, within: 1e-12)
+    let both: OrderedDictionary = [
+      "lokr_w1_a": random(2, 1), "lokr_w1_b": random(1, 3), "lokr_w2_a": a, "lokr_w2_b": b, "alpha": Tensor(3),
+    ]
+    let left = both["lokr_w1_a"]!.matmul(both["lokr_w1_b"]!)
+    let found = try reading(both, shape: [8, 6])
+    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, kronecker(left, a.matmul(b)) * 1.5, within: 1e-12)
+    #expect(found.reductions.first?.rank == 2, "1 · 2")
+  }
+
+  @Test("LoKr of convolutions: whole, laid flat, with a kernel")
+  func kroneckerOfConvolutions() throws {
+    let w1 = random(2, 3)
+    let whole = random(4, 2, 3, 3)
+    expectClose(
+      try delta(["lokr_w1": w1, "lokr_w2": whole], shape: [8, 6, 3, 3]), kronecker(w1, whole), within: 1e-12)
+    let (a, b) = (random(4, 2), random(2, 18))
+    expectClose(
+      try delta(["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b], shape: [8, 6, 3, 3]),
+      kronecker(w1, a.matmul(b).reshaped(4, 2, 3, 3)), within: 1e-12)
+    let (t, p, q) = (random(2, 2, 3, 3), random(2, 4), random(2, 2))
+    let (k, x, y) = (t.doubles(), p.doubles(), q.doubles())
+    let inner = dense([4, 2, 3, 3]) { i in
+      var sum = 0.0
+      for u in 0..<2 { for v in 0..<2 { sum += k[((u * 2 + v) * 3 + i[2]) * 3 + i[3]] * x[u * 4 + i[0]] * y[v * 2 + i[1]] } }
+      return sum
+    }
+    expectClose(
+      try delta(["lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": p, "lokr_w2_b": q], shape: [8, 6, 3, 3]), kronecker(w1, inner),
+      within: 1e-12)
+  }
+
+  @Test("a whole difference, of a matrix and of a convolution", arguments: [[7, 5], [5, 7], [4, 3, 3, 3]])
+  func wholeDifference(shape: [Int]) throws {
+    let diff = Tensor.randn(shape, generator: generator, dtype: .float64)
+    expectClose(try delta(["diff": diff], shape: shape), diff, within: 1e-12)
+  }
+
+  /// The share of squared singular values behind the first `rank`, and the sum of the first ones' outer products.
+  private func truncated(_ matrix: Tensor, _ rank: Int) -> (Tensor, lost: Double) {
+    let (u, s, vh) = matrix.svd()
+    let energies = s.square().doubles()
+    let kept = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
+    return (kept, energies[rank...].reduce(0, +) / energies.reduce(0, +))
+  }
+
+  @Test("what is too thick for the limit keeps its largest singular values, and the loss is told", arguments: 0..<4)
+  func reductions(form: Int) throws {
+    let (parts, matrix): (OrderedDictionary<String, Tensor>, Tensor)
+    switch form {
+    case 0:
+      matrix = random(9, 7)
+      parts = ["diff": matrix]
+    case 1:
+      let (w1, w2) = (random(3, 2), random(3, 4))
+      matrix = kronecker(w1, w2)
+      parts = ["lokr_w1": w1, "lokr_w2": w2]
+    case 2:
+      let (w1, a, b) = (random(3, 2), random(3, 2), random(2, 4))
+      matrix = kronecker(w1, a.matmul(b))
+      parts = ["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b]
+    default:
+      let (a1, b1, a2, b2) = (random(9, 2), random(2, 8), random(9, 2), random(2, 8))
+      matrix = a1.matmul(b1) * a2.matmul(b2)
+      parts = ["hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2]
+    }
+    let (expected, lost) = truncated(matrix, 2)
+    let found = try reading(parts, shape: matrix.shape, rankLimit: 2)
+    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, expected, within: 1e-5)
+    let reduction = try #require(found.reductions.first)
+    #expect(reduction.rank == 2 && reduction.exactRank > 2 && reduction.layer == Self.path)
+    #expect(abs(reduction.discardedEnergy - lost) < 1e-5 && lost > 0.01, "\(reduction.discardedEnergy), expected \(lost)")
+  }
+
+  @Test("a LoRA keeps its rank whatever the limit")
+  func loraIsNotReduced() throws {
+    let parts: OrderedDictionary = ["lora_down.weight": random(4, 6), "lora_up.weight": random(6, 4)]
+    let found = try reading(parts, shape: [6, 6], rankLimit: 1)
+    #expect(found.adapter.factors.values[0].rank == 4 && found.reductions.isEmpty)
+  }
+
+  // MARK: DoRA
+
+  /// m · (W + BA) / ‖W + BA‖ − W, by loops over the axis that has the norms.
+  private func decomposed(_ weight: Tensor, _ change: Tensor, _ magnitudes: [Double], perOutput: Bool) -> Tensor {
+    let (outputs, inputs) = (weight.dim(0), weight.dim(1))
+    let (w, d) = (weight.doubles(), change.doubles())
+    func sum(_ row: Int, _ column: Int) -> Double { w[row * inputs + column] + d[row * inputs + column] }
+    return dense([outputs, inputs]) { i in
+      let norm = (0..<(perOutput ? inputs : outputs)).reduce(0) {
+        let value = perOutput ? sum(i[0], $1) : sum($1, i[1])
+        return $0 + value * value
+      }.squareRoot()
+      return sum(i[0], i[1]) * magnitudes[perOutput ? i[0] : i[1]] / norm - w[i[0] * inputs + i[1]]
+    }
+  }
+
+  @Test("DoRA in each way of writing magnitudes", arguments: ["column", "row", "peft"], ["LoRA", "LoHa"])
+  func magnitudes(kind: String, form: String) throws {
+    let projection = Linear(WeightStore(.random(Generator(seed: 3))).root, 5, 6)
+    let isPerOutput = kind != "row"
+    let magnitudes = random(isPerOutput ? 6 : 5)
+    let (down, up) = (random(2, 5), random(6, 2))
+    var parts: OrderedDictionary<String, Tensor> = ["alpha": Tensor(1)]
+    if form == "LoRA" {
+      parts.merge(["lora_down.weight": down, "lora_up.weight": up]) { $1 }
+    } else {
+      parts.merge(["hada_w1_a": up, "hada_w1_b": down, "hada_w2_a": .ones([6, 1]), "hada_w2_b": .ones([1, 5])]) { $1 }
+    }
+    switch kind {
+    case "column": parts["dora_scale"] = magnitudes.reshaped(6, 1)
+    case "row": parts["dora_scale"] = magnitudes.reshaped(1, 5)
+    default: parts["lora_magnitude_vector"] = magnitudes
+    }
+    let expected = decomposed(projection.weight, up.matmul(down) * 0.5, magnitudes.doubles(), perOutput: isPerOutput)
+    let file = try file(parts)
+    let found = try file.adapter(for: [Self.path: projection]).delta(Self.path, dtype: .float64)!
+    expectClose(found, expected, within: 1e-6)
+
+    let error = try #require(throws: AdapterFileError.self) { try file.adapter(for: ModuleNames([Self.path: [6, 5]])) }
+    #expect(error.description.contains("\(Self.stem) is DoRA, which depends on the base model's weights; give the base model"))
+    #expect(Inspection(file).problems.first?.contains("1 layers are DoRA") == true)
+    #expect(Inspection(file).forms.map(\.name) == ["\(form) with DoRA"])
+  }
+
+  // MARK: what no LoRA holds
+
+  @Test func biasesAndNorms() throws {
+    let path = folder.file("b.safetensors")
+    try saveSafeTensors(
+      [
+        "\(Self.stem).lora_down.weight": random(2, 4), "\(Self.stem).lora_up.weight": random(4, 2),
+        "\(Self.stem).diff_b": random(4), "lora_unet_mid_block_resnets_0_norm1.w_norm": random(4),
+        "lora_unet_mid_block_resnets_0_norm1.b_norm": random(4), "lora_unet_conv_norm_out.diff": random(4),
+      ], to: path)
+    let file = try AdapterFile(path: path)
+    #expect(file.layers.count == 1 && file.vectors.count == 4)
+    let base = ModuleNames([Self.path: [4, 4]])
+    let error = try #require(throws: AdapterFileError.self) { try file.adapter(for: base) }
+    #expect(
+      error.description.contains(
+        "4 tensors change biases or norms, which no LoRA can hold, such as lora_unet_conv_norm_out.diff"))
+    let reading = try file.reading(for: base, options: .init(leavesOutVectors: true))
+    #expect(reading.leftOut.count == 4 && reading.adapter.factors.count == 1)
+    #expect(Inspection(file).vectors == 4)
+  }
+}
+
+/// Making factors thinner.
+@Suite struct ReductionTests {
+  let generator = Generator(seed: 2)
+
+  /// Factors of rank 6 whose change has only rank 3.
+  private func redundant(_ shape: [Int]) -> LowRankFactors {
+    let flat = shape.dropFirst().reduce(1, *)
+    let (up, down) = (
+      Tensor.randn([shape[0], 3], generator: generator), Tensor.randn([3, flat], generator: generator)
+    )
+    let mix = Tensor.randn([3, 6], generator: generator)
+    return LowRankFactors(
+      down: Tensor.concatenated([down, down * 0.5]).reshaped([6] + shape.dropFirst()),
+      up: up.matmul(mix).reshaped([shape[0], 6] + shape.dropFirst(2).map { _ in 1 }), alpha: 3)
+  }
+
+  @Test("a rank that is not needed goes without loss", arguments: [[12, 9], [12, 3, 3, 3]])
+  func exact(shape: [Int]) {
+    let factors = redundant(shape)
+    for limit in [RankLimit.rank(3), .energy(1 - 1e-9)] {
+      let reduced = factors.reduced(to: limit)
+      #expect(reduced.factors.rank == 3 && reduced.originalRank == 6 && reduced.discardedEnergy < 1e-10)
+      expectClose(reduced.factors.delta(dtype: .float64), factors.delta(dtype: .float64), within: 1e-5)
+      #expect(reduced.factors.alpha == 3, "alpha is the rank")
+    }
+  }
+
+  @Test("the closest of that rank, by the singular values of the dense matrix", arguments: [1, 2, 4])
+  func closest(rank: Int) {
+    let factors = LowRankFactors(
+      down: .randn([5, 8], generator: generator), up: .randn([10, 5], generator: generator), alpha: -2)
+    let (u, s, vh) = factors.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
+    let reduced = factors.reduced(to: .rank(rank))
+    expectClose(reduced.factors.delta(dtype: .float64), expected, within: 1e-5)
+    let energies = s.square().doubles()
+    let share = energies[..<rank].reduce(0, +) / energies.reduce(0, +)
+    #expect(abs(reduced.discardedEnergy - (1 - share)) < 1e-6)
+    // Asking for that share, or a little less, gives that rank.
+    #expect(factors.reduced(to: .energy(share - 1e-6)).factors.rank == rank)
+    #expect(factors.reduced(to: .energy(share + 1e-6)).factors.rank == rank + 1)
+  }
+
+  @Test func thinFactorsStayAsTheyAre() {
+    let factors = LowRankFactors(down: .ones([2, 8]), up: .ones([10, 2]), alpha: 2)
+    #expect(factors.reduced(to: .rank(2)).factors.down.isIdentical(to: factors.down))
+    let zero = LowRankFactors(down: .zeros([2, 8]), up: .zeros([10, 2]), alpha: 2).reduced(to: .energy(0.9))
+    #expect(zero.factors.rank == 1 && zero.discardedEnergy == 0 && zero.factors.isFinite)
+  }
+
+  @Test("an adapter tells which layers lost what")
+  func adapter() throws {
+    let adapter = Adapter(factors: [
+      "unet.a": redundant([12, 9]), "unet.b": LowRankFactors(down: .ones([1, 4]), up: .ones([4, 1]), alpha: 1),
+    ])
+    let (reduced, reductions) = try adapter.reduced(to: .rank(2))
+    #expect(reduced.factors.mapValues(\.rank) == ["unet.a": 2, "unet.b": 1])
+    #expect(reductions.map(\.layer) == ["unet.a"] && reductions[0].exactRank == 6 && reductions[0].discardedEnergy > 0)
+  }
+}
