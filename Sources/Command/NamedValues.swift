@@ -6,16 +6,18 @@ public import Merging
 public import Torch
 public import Training
 
-/// The name of one of the dialects of LoRA files.
+/// The name of a dialect that LoRA files are written in.
 struct DialectName: RawRepresentable, ExpressibleByArgument {
   let rawValue: String
 
   init?(rawValue: String) {
-    guard Dialects.named(rawValue) != nil else { return nil }
+    guard Dialects.written.contains(where: { $0.name == rawValue }) else { return nil }
     self.rawValue = rawValue
   }
 
-  static var allValueStrings: [String] { Dialects.all.map(\.name) }
+  static let kohya = DialectName(rawValue: Dialects.kohya.name)!
+
+  static var allValueStrings: [String] { Dialects.written.map(\.name) }
 }
 
 /// The types that a model can compute in and a file can hold.

@@ -29,7 +29,7 @@ extension AdapterFile {
 
   /// An adapter and how it differs from the file.
   public struct Reading {
-    public let adapter: Adapter
+    public var adapter: Adapter
     public let reductions: [Reduction]
     /// Keys of biases and norms that were left out.
     public let leftOut: [String]
@@ -124,16 +124,6 @@ extension AdapterFile {
     }
     guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
     return found
-  }
-
-  /// The layers under the names that the file gives them, for comparing files of one dialect without a model.
-  ///
-  /// - Throws: `AdapterFileError` for DoRA.
-  package func adapterAsSpelled() throws(AdapterFileError) -> Adapter {
-    let bound = layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
-    guard bound.isEmpty else { throw AdapterFileError(path, .defects(bound, dialect: dialect.name)) }
-    return Adapter(
-      factors: layers.mapValues { $0.factors(atMost: Options().rankLimit, beside: nil).factors }, metadata: metadata)
   }
 
   /// Told by shapes; nil where no cross-attention is changed.

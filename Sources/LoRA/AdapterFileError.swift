@@ -86,7 +86,7 @@ public struct AdapterFileError: Error, CustomStringConvertible {
       case .misfit(let path, let file, let model): "\(path): the file is for a weight \(file), the model's is \(model)"
       case .transposed(let path, let file, let model):
         "\(path): the factors give a weight \(file), but transposed they would fit the model's \(model)"
-      case .needsBase(let stem): "\(stem) is DoRA, which depends on the base model's weights; give the base model"
+      case .needsBase(let stem): "\(stem) is DoRA, which depends on the base model's weights; give the base model (--base)"
       case .vectors(let keys):
         "\(keys.count) tensors change biases or norms, which no LoRA can hold, such as \(keys.min() ?? ""); "
           + "they can be left out when asked for (leavesOutVectors, --leave-out-vectors)"

@@ -1,5 +1,6 @@
 internal import LoRA
 internal import OrderedCollections
+internal import Torch
 internal import Training
 
 /// LoRA files that belong together, with their layers under common names: those of a base model, or those that the files give
@@ -11,17 +12,22 @@ struct AdapterFiles {
   let names: ModuleNames
   /// That of the first file, to write under the common names.
   let dialect: any Dialect
+  /// What the base model was read from.
+  let baseFiles: [String]
 
-  /// - Parameter base: the layers of a base model; nil to take the names as they are.
+  /// - Parameter base: as for `BaseModel`.
   /// - Throws: `SettingError` for files that need a base model to be understood together.
-  init(_ paths: [String], base: ModuleNames?) throws {
-    files = try paths.map { try AdapterFile(path: $0) }
+  init(_ paths: [String], base: String?, progress: ProgressHandler) throws {
+    let files = try paths.map { try AdapterFile(path: $0) }
+    self.files = files
     if let base {
-      (names, dialect) = (base, files[0].dialect)
-      adapters = try files.map { try $0.adapter(for: base) }
+      let model = try AdapterBase(base, for: files, progress: progress)
+      (names, dialect, baseFiles) = (model.names, files[0].dialect, model.files)
+      adapters = try withoutGrad { try files.map { try $0.adapter(for: model.names, weights: model.weights) } }
     } else {
+      baseFiles = []
       try Self.checkNames(of: files)
-      adapters = files.map(\.unresolved)
+      adapters = try withoutGrad { try files.map { try $0.unresolved() } }
       let factors = adapters.reduce(into: OrderedDictionary<String, LowRankFactors>()) { all, adapter in
         all.merge(adapter.factors) { first, _ in first }
       }

@@ -9,12 +9,12 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
   public var path: String
   /// By its name in `Dialects`; what the workflow says when nil.
   public var dialect: String?
-  /// Of the factors in the file.
-  public var dtype: DType
+  /// Of the factors in the file; as they are when nil.
+  public var dtype: DType?
   /// Whether existing files may be replaced.
   public var overwrite: Bool
 
-  public init(_ path: String, dialect: String? = nil, dtype: DType = .float32, overwrite: Bool = false) {
+  public init(_ path: String, dialect: String? = nil, dtype: DType? = .float32, overwrite: Bool = false) {
     self.path = path
     self.dialect = dialect
     self.dtype = dtype
@@ -28,16 +28,20 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
     guard path.hasSuffix(".safetensors") else {
       throw SettingError("output", path, expected: "a name that ends in .safetensors")
     }
-    if let dialect, Dialects.named(dialect) == nil {
-      throw SettingError("dialect", dialect, expected: Dialects.all.map(\.name).joined(separator: " or "))
+    if let dialect, Dialects.written.allSatisfy({ $0.name != dialect }) {
+      throw SettingError("dialect", dialect, expected: Dialects.written.map(\.name).joined(separator: " or "))
     }
   }
 
-  /// - Parameter fallback: the dialect when none is asked for.
+  /// - Parameters:
+  ///   - metadata: goes before what the adapter says of itself.
+  ///   - fallback: the dialect when none is asked for; kohya's instead of one that is not written any more.
+  /// - Returns: the paths of the files written.
+  @discardableResult
   func write(
     _ adapter: Adapter, metadata: OrderedDictionary<String, String>, as fallback: any Dialect, for base: ModuleNames
-  ) throws {
-    let dialect = dialect.flatMap(Dialects.named) ?? fallback
+  ) throws -> [String] {
+    let dialect = dialect.flatMap(Dialects.named) ?? (fallback.isWritten ? fallback : Dialects.kohya)
     var own: OrderedDictionary = ["ss_output_name": Paths.name(stem), "modelspec.title": Paths.name(stem)]
     if let shares = try? MergeShares(metadata: adapter.metadata) {
       let spellings = dialect.spellings(in: base)
@@ -47,8 +51,7 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
       factors: adapter.factors,
       metadata: adapter.metadata.merging(own) { $1 }.merging(metadata) { $1 }
         .merging(["ziplora.version": Version.current]) { $1 })
-    try AdapterFile.write(
-      described, to: path, as: dialect, for: base, dtype: dtype, overwrite: overwrite)
+    return try AdapterFile.write(described, to: path, as: dialect, for: base, dtype: dtype, overwrite: overwrite)
   }
 }
 

@@ -97,9 +97,9 @@ public struct GenerateImages: Workflow {
   }
 
   private func attach(_ files: [AdapterFile], to model: DiffusionModel) throws {
-    let names = model.moduleNames
+    let projections = model.projections
     for (file, lora) in zip(files, loras) {
-      try Attachment(try file.adapter(for: names), weight: lora.weight, to: model.projections).attach()
+      try Attachment(try file.adapter(for: projections), weight: lora.weight, to: projections).attach()
     }
   }
 

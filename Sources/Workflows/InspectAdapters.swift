@@ -36,7 +36,7 @@ public struct InspectAdapters: Workflow {
 
   /// One or two.
   public var files: [String]
-  /// What the files are for; without it, layers are called as the files call them.
+  /// What the files are for; without it, layers of bases that nobody knows are called as the files call them.
   public var base: String?
 
   public init(files: [String], base: String? = nil) {
@@ -53,7 +53,8 @@ public struct InspectAdapters: Workflow {
   public func run(progress: ProgressHandler) throws -> Outcome {
     try validate()
     let adapters = try files.map { try AdapterFile(path: $0) }
-    let names = try base.map { try BaseModel($0).locate(progress: progress).checkpoint.moduleNames }
+    let model = try base.map { try AdapterBase($0, for: adapters, progress: progress) }
+    let names = model?.names ?? KnownBase.common(of: adapters)?.names
     let inspections = adapters.map { Inspection($0, base: names) }
     guard adapters.count == 2 else { return Outcome(files: inspections, similarity: nil) }
     if names == nil, adapters[0].dialect.name != adapters[1].dialect.name {
@@ -63,7 +64,13 @@ public struct InspectAdapters: Workflow {
         name layers differently; give the base model that both are for with --base to compare them
         """)
     }
-    let both = try adapters.map { file in try names.map(file.adapter) ?? Adapter(factors: file.layers) }
+    let options = AdapterFile.Options(leavesOutVectors: true)
+    let both = try withoutGrad {
+      try adapters.map { file in
+        try names.map { try file.adapter(for: $0, weights: model?.weights ?? [:], options: options) }
+          ?? file.unresolved(options)
+      }
+    }
     return Outcome(files: inspections, similarity: Similarity(both[0], both[1]))
   }
 }

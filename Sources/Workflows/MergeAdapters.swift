@@ -65,15 +65,14 @@ public struct MergeAdapters: Workflow {
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, reportFile, record], overwrite: output.overwrite)
 
-    let base = try base.map { try BaseModel($0).locate(progress: progress) }
-    let sources = try AdapterFiles(loras.map(\.path), base: base?.checkpoint.moduleNames)
+    let sources = try AdapterFiles(loras.map(\.path), base: base, progress: progress)
     let inputs = zip(zip(sources.files, sources.adapters), loras).map {
       MergeInput(Paths.name(Paths.stem($0.0.path)), $0.1, weight: $1.weight)
     }
     let (adapter, report) = try merge(inputs, progress: progress)
     try sources.write(adapter, to: output)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = loras.map(\.path) + (base?.files ?? [])
+    let inputFiles = loras.map(\.path) + sources.baseFiles
     try RunRecord(self, inputs: inputFiles, outputs: [output.path, reportFile], began: began)
       .write(to: record, overwrite: output.overwrite)
     return Outcome(lora: output.path, reportFile: reportFile, report: report)

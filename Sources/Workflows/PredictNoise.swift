@@ -39,9 +39,10 @@ public struct PredictNoise: Workflow {
     try validate()
     try Paths.checkWritable([output], overwrite: overwrite)
     let model = try base.locate(progress: progress).load()
-    let names = model.moduleNames
+    let projections = model.projections
     for lora in loras {
-      try Attachment(try AdapterFile.read(lora.path, for: names), weight: lora.weight, to: model.projections).attach()
+      let adapter = try AdapterFile(path: lora.path).adapter(for: projections)
+      try Attachment(adapter, weight: lora.weight, to: projections).attach()
     }
     let size = try model.pictureSize(width: nil, height: nil)
     let (height, width) = (size.height, size.width)

@@ -36,7 +36,7 @@ public struct ReweightAdapter: Workflow {
     let began = ContinuousClock.now
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
-    let source = try AdapterFiles([lora], base: nil)
+    let source = try AdapterFiles([lora], base: nil, progress: progress)
     let adapter = source.adapters[0]
     let reweighted: Adapter
     let before: MergeShares

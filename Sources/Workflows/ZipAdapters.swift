@@ -101,7 +101,7 @@ public struct ZipAdapters: Workflow {
     let names = model.moduleNames
     let inputs = try sources.map {
       MergeInput(
-        Paths.name(Paths.stem($0.file.path)), try $0.file.adapter(for: names), weight: $0.side.lora.weight)
+        Paths.name(Paths.stem($0.file.path)), try $0.file.adapter(for: model.projections), weight: $0.side.lora.weight)
     }
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)

@@ -3,8 +3,8 @@ import Testing
 
 @Suite struct HelpTests {
   static let commands = [
-    "", "demo", "train", "zip", "merge", "reweight", "generate", "inspect", "load", "toybox", "toybox train",
-    "toybox sheet", "toybox examples", "predict",
+    "", "demo", "train", "zip", "merge", "reweight", "convert", "resize", "generate", "inspect", "load", "toybox",
+    "toybox train", "toybox sheet", "toybox examples", "predict",
   ]
 
   /// To accept a change: `ziplora toybox train --help > "Tests/CommandTests/Help/ziplora toybox train.txt"`.

@@ -17,7 +17,7 @@ import Workflows
 
   init() throws { (folder, sources) = (try TemporaryFolder(), try TemporaryFolder()) }
 
-  private func adapter(_ path: String) throws -> Adapter { try AdapterFile(path: path).unresolved }
+  private func adapter(_ path: String) throws -> Adapter { try AdapterFile(path: path).unresolved() }
 
   private func difference(_ found: Adapter, _ expected: Adapter) throws -> Double {
     #expect(Set(found.factors.keys) == Set(expected.factors.keys))
@@ -62,7 +62,7 @@ import Workflows
       #expect(run.errors.contains("warning: what") == ["prune", "ties", "dare", "dare-ties", "della"].contains(method))
     }
     #expect(try bytes(folder("one/a.safetensors")) == bytes(folder("two/a.safetensors")))
-    #expect(try AdapterFile(path: folder("one/a.safetensors")).layers.values.allSatisfy { $0.down.dtype == .bfloat16 })
+    #expect(try AdapterFile(path: folder("one/a.safetensors")).layers.values.allSatisfy { $0.dtype == .bfloat16 })
   }
 
   @Test("files of different dialects are merged by way of the base, into any dialect")

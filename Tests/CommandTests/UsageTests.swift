@@ -7,6 +7,7 @@ import Testing
   static let zip = [
     "zip", "--base", base, "--subject", "a.safetensors", "--style", "b.safetensors", "--output", "zip.safetensors",
   ]
+  static let resize = ["resize", "a.safetensors", "--output", "b.safetensors"]
 
   static let merge = ["merge", "--lora", "a.safetensors", "--lora", "b.safetensors:0.5", "--output", "both.safetensors"]
 
@@ -22,7 +23,7 @@ import Testing
     (train + ["--prior-count", "5"], "--prior-count needs pictures or a prompt"),
     (train + ["--prior-count", "5", "--prior-images", "x"], "--prior-count needs --prior-prompt"),
     (train + ["--save-every=-1"], "--save-every -1.0: expected 0 or more"),
-    (train + ["--dialect", "french"], "Please provide one of 'kohya' and 'diffusers'"),
+    (train + ["--dialect", "french"], "Please provide one of 'kohya', 'diffusers' or 'peft'"),
     (train + ["--threads", "0"], "--threads 0: expected 1 or more"),
     (train + ["--device", "toaster"], "'toaster' is invalid for '--device <device>'"),
     (train + ["--output", "dog.ckpt"], "--output dog.ckpt: expected a name that ends in .safetensors"),
@@ -64,6 +65,18 @@ import Testing
     (["reweight", "a.safetensors", "--style-weight", "inf", "--output", "b.safetensors"], "expected a finite number"),
     (["inspect", "a", "b", "c"], "3 files; expected one, or two to compare"),
     (["inspect"], "Missing expected argument '<file> ...'"),
+    (resize, "give either --rank or --energy"),
+    (resize + ["--rank", "4", "--energy", "0.9"], "give either --rank or --energy"),
+    (resize + ["--rank", "0"], "--rank 0: expected 1 or more"),
+    (resize + ["--energy", "1.5"], "--energy 1.5: expected a share above 0, at most 1"),
+    (["convert", "a.safetensors", "--output", "b.ckpt"], "--output b.ckpt: expected a name that ends in .safetensors"),
+    (
+      ["convert", "a.safetensors", "--output", "b.safetensors", "--to", "comfyui"],
+      "Please provide one of 'kohya', 'diffusers' or 'peft'"
+    ),
+    (
+      ["convert", "a.safetensors", "--output", "b.safetensors", "--rank-limit", "0"], "--rank-limit 0: expected 1 or more"
+    ),
     (["draw"], "Unexpected argument 'draw'"),
   ]
 

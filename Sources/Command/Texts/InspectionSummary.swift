@@ -13,18 +13,21 @@ extension Inspection {
     func counts(_ counts: [Count]) -> String {
       counts.count == 1 ? counts[0].value.short : counts.map { "\($0.value.short) (\($0.layers) layers)" }.joined(separator: ", ")
     }
-    let facts = TextTable(rows: [
-      ["dialect"], ["layers"], ["scope"], ["rank"], ["alpha"], ["made for"], ["norm"],
-    ]).lines
-    let values = [
-      dialect, "\(layers), \(dtype)", scope.map { "\($0.kind.rawValue) \($0.layers)" }.joined(separator: ", "),
-      counts(ranks), counts(alphas), baseFamily ?? "a base that the layers do not tell", norm.short,
+    let facts = [
+      ("dialect", dialect), ("layers", "\(layers), \(dtype)"),
+      ("form", forms.map { forms.count == 1 ? $0.name : "\($0.name) (\($0.layers) layers)" }.joined(separator: ", ")),
+      ("scope", scope.map { "\($0.kind.rawValue) \($0.layers)" }.joined(separator: ", ")), ("rank", counts(ranks)),
+      ("alpha", counts(alphas)), ("made for", baseFamily ?? "a base that the layers do not tell"), ("norm", norm.short),
     ]
-    let width = (facts.map(\.count).max() ?? 0) + 2
-    let head = zip(facts, values).map { $0 + String(repeating: " ", count: width - $0.count) + $1 }
+    let head = facts.filter { !$0.1.isEmpty }.map { name, value in
+      name + String(repeating: " ", count: 10 - name.count) + value
+    }
     let table = TextTable(rows: [["block", "layers", "norm"]] + blocks.map { [$0.name, "\($0.layers)", $0.norm.short] })
     let sections = [
-      head, table.lines, section("metadata", metadata.map { "\($0.key): \(Self.shortened($0.value))" }),
+      head, table.lines,
+      section("trigger words", triggers.map { Self.shortened($0.text) + ($0.count.map { " (\($0) captions)" } ?? "") }),
+      section("training", training.map { "\($0.key): \(Self.shortened($0.value))" }),
+      section("metadata", metadata.map { "\($0.key): \(Self.shortened($0.value))" }),
       section("problems", problems),
     ]
     let body = sections.filter { !$0.isEmpty }.map { $0.map { "  \($0)" }.joined(separator: "\n") }
@@ -36,7 +39,7 @@ extension Inspection {
   }
 
   private static func shortened(_ value: String) -> String {
-    let line = value.replacing(/\s+/, with: " ")
+    let line = value.printable.replacing(/\s+/, with: " ")
     return line.count > 90 ? line.prefix(90) + "…" : line
   }
 }

@@ -1,3 +1,4 @@
+internal import LayerNames
 public import OrderedCollections
 
 /// ComfyUI's own names (ComfyUI: comfy/lora.py model_lora_keys_unet): `diffusion_model.` and the original checkpoint's path for

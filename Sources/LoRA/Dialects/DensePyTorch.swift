@@ -16,5 +16,13 @@ public struct DensePyTorchDialect: Dialect {
     base.spellings { component, module in component == .unet ? ["unet.unet.\(module)", "unet.\(module)"] : [] }
   }
 
+  /// It is read only: a file of factors under these names would be none of ziplora-pytorch.
+  public func metadata(
+    for layers: OrderedDictionary<String, LowRankFactors>
+  ) throws(MetadataError) -> OrderedDictionary<String, String> {
+    throw MetadataError(
+      key: "of \(name)", problem: "has no place for factors; write another dialect, which takes the base model (--base)")
+  }
+
   private static let suffixes = KeySuffixes([(.diff, ".lora.weight")], common: [])
 }

@@ -9,9 +9,14 @@ public struct VerbatimNames: Dialect {
 
   public var name: String { dialect.name }
   public var summary: String { dialect.summary }
+  /// Whoever has files of it wants one more.
+  public var isWritten: Bool { true }
+  public var companion: String? { dialect.companion }
   public var writesAlphaTensors: Bool { dialect.writesAlphaTensors }
 
   public func parse(_ key: String) -> AdapterKey? { dialect.parse(key) }
+
+  public func claims(_ key: String) -> Bool { dialect.claims(key) }
 
   public func key(_ stem: String, _ part: AdapterKey.Part) -> String { dialect.key(stem, part) }
 
@@ -20,7 +25,7 @@ public struct VerbatimNames: Dialect {
     OrderedDictionary(uniqueKeysWithValues: base.paths.map { ($0, [$0]) })
   }
 
-  public func alphas(in metadata: OrderedDictionary<String, String>) throws -> any AlphaSource {
+  public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource {
     try dialect.alphas(in: metadata)
   }
 
@@ -30,10 +35,18 @@ public struct VerbatimNames: Dialect {
 
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
-  ) throws -> OrderedDictionary<String, String> { try dialect.metadata(for: layers) }
+  ) throws(MetadataError) -> OrderedDictionary<String, String> { try dialect.metadata(for: layers) }
 }
 
 extension AdapterFile {
   /// The adapter by the names that the file gives its layers.
-  public var unresolved: Adapter { Adapter(factors: layers, metadata: metadata) }
+  ///
+  /// - Throws: `AdapterFileError` for what takes a base model (DoRA) and for what no LoRA can hold.
+  public func unresolved(_ options: Options = .init()) throws(AdapterFileError) -> Adapter {
+    var defects = layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
+    if !options.leavesOutVectors, !vectors.isEmpty { defects.append(.vectors(vectors)) }
+    guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
+    return Adapter(
+      factors: layers.mapValues { $0.factors(atMost: options.rankLimit, beside: nil).factors }, metadata: metadata)
+  }
 }
