@@ -241,7 +241,7 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
   package.targets.append(
     .executableTarget(
       name: "SVDMergeBenchmark",
-      dependencies: ["LoRA", "Merging", "Torch"],
+      dependencies: ["LoRA", "Torch"],
       path: "Benchmarks/SVDMerge",
       swiftSettings: swiftSettings))
 }

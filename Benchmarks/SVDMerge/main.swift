@@ -2,7 +2,6 @@
 // that of the dense matrix, which PEFT and sd-scripts decompose; see Docs/SPEED.md.
 
 import LoRA
-import Merging
 import Torch
 
 let rank = 64
@@ -32,7 +31,7 @@ for shape in shapes {
   let pair = [lora(shape, seed: 1), lora(shape, seed: 2)]
   let sum = pair[0].delta() + pair[1].delta()
   var (merged, dense) = (pair[0], Tensor(0))
-  let thin = seconds(15) { merged = MergedLayer(pair, rank: rank).factors }
+  let thin = seconds(15) { merged = LowRankFactors.sum(pair).reduced(to: .rank(rank)).factors }
   let whole = seconds(3) {
     let (u, s, vh) = sum.svd()
     dense = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])

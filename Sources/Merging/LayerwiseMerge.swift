@@ -1,4 +1,4 @@
-package import LoRA
+internal import LoRA
 internal import OrderedCollections
 internal import Torch
 
@@ -38,8 +38,8 @@ struct SharedLayer {
 }
 
 /// What has become of a shared layer.
-package struct MergedLayer {
-  package let factors: LowRankFactors
+struct MergedLayer {
+  let factors: LowRankFactors
   /// The share of ‖ΔW‖² that going back to a low rank has cost.
   var discardedEnergy = 0.0
   /// Where in the sampling K-LoRA changes from the subject to the style.

@@ -1,7 +1,7 @@
 /// A `config.json` that describes no model this package can compute.
 public struct ConfigurationError: Error, CustomStringConvertible, Equatable {
   public enum Problem: Equatable, Sendable {
-    /// A setting changes the computation in a way that is not implemented.
+    /// A setting asks for a computation that this package does not do.
     case unsupported(key: String, found: String, supported: [String])
     /// Settings that cannot hold together.
     case inconsistent(key: String, found: String, expected: String)

@@ -188,7 +188,7 @@ extension UNet2DConditionModel.Configuration: Codable {
     case projectionClassEmbeddingsInputDim = "projection_class_embeddings_input_dim"
   }
 
-  /// What other values of these settings would do is not implemented.
+  /// Settings that may only have these values: others ask for computations that this package does not do.
   private static var fixed: KeyValuePairs<String, [SettingValue]> {
     [
       "_class_name": [.string("UNet2DConditionModel")],

@@ -27,7 +27,7 @@ public struct KnOTSMerge: MergeMethod {
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     try mergingLayers(of: inputs, context) { layer in
       let merged = merged(layer)
-      return rank.map { MergedLayer([merged], rank: $0) } ?? MergedLayer(factors: merged)
+      return rank.map { MergedLayer(merged, rank: $0) } ?? MergedLayer(factors: merged)
     }
   }
 

@@ -5,8 +5,8 @@ internal import LoRA
 ///     ΔW = argmin_{rank ΔW ≤ r} ‖ΔW − Σ_k w_k ΔW_k‖            (Eckart and Young, 1936; PEFT: tuners/lora/model.py, svd)
 ///
 /// PEFT and sd-scripts decompose the dense [out, in] matrix. The sum is [B_1 B_2][s_1 A_1; s_2 A_2] of rank r_1 + r_2
-/// already, so the decomposition of an (r_1 + r_2)² matrix gives the very same factors (`MergedLayer.init(_:rank:)`). Nothing
-/// is clamped.
+/// already, so the decomposition of (r_1 + r_2)² matrices gives the very same factors (`LowRankFactors.reduced`). Nothing is
+/// clamped.
 public struct SVDMerge: MergeMethod {
   /// That of the thickest LoRA when nil, as in PEFT.
   public var rank: Int?
@@ -20,7 +20,7 @@ public struct SVDMerge: MergeMethod {
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     try mergingLayers(of: inputs, context) { layer in
-      MergedLayer(layer.weighted, rank: rank ?? layer.largestRank)
+      MergedLayer(.sum(layer.weighted), rank: rank ?? layer.largestRank)
     }
   }
 }
