@@ -3,8 +3,8 @@ internal import OrderedCollections
 internal import Torch
 internal import Training
 
-/// LoRA files that belong together, with their layers under common names: those of a base model, or those that the files give
-/// them themselves where all name layers alike.
+/// LoRA files that belong together, with their layers under common names: those of a base model that is given or known, or
+/// those that the files give them themselves where all name layers alike.
 struct AdapterFiles {
   let files: [AdapterFile]
   let adapters: [Adapter]
@@ -24,6 +24,9 @@ struct AdapterFiles {
       let model = try AdapterBase(base, for: files, progress: progress)
       (names, dialect, baseFiles) = (model.names, files[0].dialect, model.files)
       adapters = try withoutGrad { try files.map { try $0.adapter(for: model.names, weights: model.weights) } }
+    } else if let known = KnownBase.common(of: files) {
+      (names, dialect, baseFiles) = (known.names, files[0].dialect, [])
+      adapters = try withoutGrad { try files.map { try $0.adapter(for: known.names) } }
     } else {
       baseFiles = []
       try Self.checkNames(of: files)
@@ -35,7 +38,7 @@ struct AdapterFiles {
     }
   }
 
-  /// Without a base, only equal names tell that two layers are the same.
+  /// Of a base that nobody knows, only equal names tell that two layers are the same.
   private static func checkNames(of files: [AdapterFile]) throws(SettingError) {
     let remedy = "give the base model that they are for with --base"
     for other in files.dropFirst() {

@@ -24,12 +24,14 @@ public enum KnownBase: String, CaseIterable, Codable, Sendable, CustomStringConv
     }
   }
 
+  private static let all = Result { try allCases.map { (base: $0, names: try $0.moduleNames) } }
+
   /// The one that a file was made for.
   ///
   /// - Throws: `AdapterFileError` with what does not fit the base that the file looks like; `SettingError` where nothing tells
   ///   the base.
   public static func of(_ file: AdapterFile) throws -> (base: KnownBase, names: ModuleNames) {
-    let candidates = try allCases.map { (base: $0, names: try $0.moduleNames) }
+    let candidates = try all.get()
     let fitting = candidates.filter { (try? file.paths(in: $0.names)) != nil }
     if fitting.count == 1 { return fitting[0] }
     let possible = fitting.isEmpty ? candidates : fitting

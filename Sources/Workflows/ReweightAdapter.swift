@@ -1,5 +1,5 @@
 internal import LoRA
-public import Merging
+internal import Merging
 public import Training
 
 /// `ziplora reweight`: the LoRAs that a file was zipped of act with other weights.

@@ -79,6 +79,28 @@ import Workflows
     #expect(file.dialect.name == "diffusers" && file.layers.count == 136)
   }
 
+  @Test("for a known base, no base is needed for that")
+  func dialectsOfKnownBase() throws {
+    let names = try KnownBase.stableDiffusionXL.moduleNames
+    let path = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    let generator = Generator(seed: 3)
+    let inputs = try [("kohya", 0.5), ("diffusers", -2)].map { dialect, weight in
+      let factors = LowRankFactors(
+        down: .randn([2, 2048], generator: generator), up: .randn([640, 2], generator: generator), alpha: 1)
+      let adapter = Adapter(factors: [path: factors])
+      try AdapterFile.write(adapter, to: sources(dialect + ".safetensors"), as: Dialects.named(dialect)!, for: names)
+      return MergeInput(dialect, adapter, weight: weight)
+    }
+    let files = inputs.flatMap { ["--lora", "\(sources($0.name + ".safetensors")):\($0.weight)"] }
+    let run = try Binary.run(
+      ["merge", "--method", "direct", "--dialect", "peft", "--output", folder("a.safetensors")] + files)
+    try #require(run.status == 0, "\(run.errors)")
+    let file = try AdapterFile(path: folder("a.safetensors"))
+    let expected = try DirectMerge().merge(inputs, context: MergeContext()).adapter
+    #expect(file.dialect.name == "peft")
+    #expect(try difference(file.adapter(for: names), expected) < 1e-6)
+  }
+
   @Test("a zip weighed anew is the zip with those weights, without its base and its LoRAs")
   func reweighting() throws {
     let loras = try TrainedLoRAs.shared.get()

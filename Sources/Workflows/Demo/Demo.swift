@@ -6,7 +6,7 @@ internal import Merging
 internal import OrderedCollections
 internal import SafeTensors
 internal import Torch
-public import Toybox
+internal import Toybox
 public import Training
 
 /// The whole story on the embedded base: a subject LoRA and a style LoRA are trained, merged directly and by ZipLoRA, and
@@ -68,7 +68,7 @@ public struct Demo: Workflow {
     do {
       _ = try Example.named(subject, .subject)
       _ = try Example.named(style, .style)
-    } catch let error as ExampleError {
+    } catch {
       throw SettingError(error.description)
     }
   }
