@@ -15,8 +15,8 @@ let package = Package(
     .library(
       name: "ZipLoRA",
       targets: [
-        "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training", "Hub",
-        "Workflows",
+        "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
+        "Evaluation", "Hub", "Workflows",
       ]),
     .executable(name: "ziplora", targets: ["Command"]),
   ],
@@ -122,11 +122,14 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
+    // How good pictures are: scores and their intervals.
+    .target(name: "Evaluation", dependencies: ["Torch"], swiftSettings: swiftSettings),
     // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
     .target(
       name: "Workflows",
       dependencies: [
-        "Diffusion", "Hub", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox", "Training",
+        "Diffusion", "Evaluation", "Hub", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox",
+        "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -135,7 +138,7 @@ let package = Package(
     .executableTarget(
       name: "Command",
       dependencies: [
-        "Diffusion", "Images", "LoRA", "Merging", "Toybox", "Training", "Torch", "Workflows",
+        "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "Toybox", "Training", "Torch", "Workflows",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
@@ -197,6 +200,7 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    .testTarget(name: "EvaluationTests", dependencies: ["Evaluation"], swiftSettings: swiftSettings),
     .testTarget(
       name: "ToyboxTests",
       dependencies: [

@@ -30,32 +30,60 @@ extension Attribute {
   public static let ofStyle = [line, fill, tone, background, texture, firstStyleColor, secondStyleColor]
 }
 
+/// The answer that the oracle gives to one question about one picture.
+public struct Mark: Sendable, Equatable {
+  public let attribute: Attribute
+  /// Of the true answer.
+  public let probability: Double
+  /// Whether the true answer is the most probable one.
+  public let isRight: Bool
+}
+
 extension Oracle {
   /// - Parameters:
   ///   - pictures: 0 ... 1, [N, 3, 64, 64].
   ///   - truth: what each picture should show.
-  public func judge(_ pictures: Tensor, truth: [Scene]) -> Judgement {
+  /// - Returns: of each picture, a mark for every attribute that it shows.
+  public func marks(_ pictures: Tensor, truth: [Scene]) -> [[Mark]] {
     precondition(pictures.dim(0) == truth.count, "\(pictures.dim(0)) pictures, \(truth.count) scenes")
-    let answers = probabilities(pictures)
-    let attributes = truth.map(\.attributes)
-    var scores: OrderedDictionary<String, Judgement.Score> = [:]
-    for (place, attribute) in Attribute.all.enumerated() {
-      let width = attribute.answers.count
-      let values = answers[place].floats()
-      var right = 0
-      var probability = 0.0
-      var count = 0
-      for (picture, wanted) in attributes.enumerated() where wanted[place].isVisible {
-        let row = values[picture * width..<(picture + 1) * width]
-        let best = row.indices.max { row[$0] < row[$1] }! - row.startIndex
-        right += best == wanted[place].index ? 1 : 0
-        probability += Double(row[row.startIndex + wanted[place].index])
-        count += 1
+    let answers = zip(Attribute.all, probabilities(pictures)).map { ($0, $1.floats()) }
+    return truth.enumerated().map { picture, scene in
+      zip(scene.attributes, answers).compactMap { wanted, answers in
+        guard wanted.isVisible else { return nil }
+        let (attribute, values) = answers
+        let row = values[picture * attribute.answers.count..<(picture + 1) * attribute.answers.count]
+        let probability = row[row.startIndex + wanted.index]
+        return Mark(attribute: attribute, probability: Double(probability), isRight: probability == row.max())
       }
-      guard count > 0 else { continue }
-      scores[attribute.name] = .init(
-        accuracy: Double(right) / Double(count), probability: probability / Double(count), count: count)
     }
-    return Judgement(scores: scores)
+  }
+
+  public func judge(_ pictures: Tensor, truth: [Scene]) -> Judgement {
+    let marks = OrderedDictionary(grouping: marks(pictures, truth: truth).joined(), by: \.attribute)
+    let shown = Attribute.all.compactMap { attribute in marks[attribute].map { (attribute.name, Judgement.Score($0)) } }
+    return Judgement(scores: OrderedDictionary(uniqueKeysWithValues: shown))
+  }
+
+  /// How near each picture comes to the truth: the mean probability of the true answers, as a share of what true renders of
+  /// the same scenes get. 1 is as good as the truth.
+  public func fidelity(_ pictures: Tensor, truth: [Scene], in attributes: [Attribute]) -> [Double] {
+    func means(_ pictures: Tensor) -> [Double] {
+      marks(pictures, truth: truth).map { marks in
+        let asked = marks.filter { attributes.contains($0.attribute) }
+        precondition(!asked.isEmpty, "a picture that shows none of the attributes")
+        return asked.reduce(0) { $0 + $1.probability } / Double(asked.count)
+      }
+    }
+    let renders = means(renderBatch(truth).to(dtype: .float32) / 255)
+    let best = renders.reduce(0, +) / Double(renders.count)
+    return means(pictures).map { $0 / best }
+  }
+}
+
+extension Judgement.Score {
+  init(_ marks: [Mark]) {
+    count = marks.count
+    accuracy = Double(marks.count(where: \.isRight)) / Double(count)
+    probability = marks.reduce(0) { $0 + $1.probability } / Double(count)
   }
 }

@@ -3,7 +3,7 @@ internal import Foundation
 internal import OrderedCollections
 internal import SafeTensors
 internal import Tokenization
-public import Torch
+internal import Torch
 public import Training
 
 /// Trains the whole base from nothing: pictures, tokenizer, autoencoder, text encoders with UNet, oracle.

@@ -59,7 +59,7 @@ public struct Demo: Workflow {
     // ZipLoRA, which asks each LoRA to leave the other's prompt alone, takes it away.
     priorPictures = 24
     zip = ZipSettings()
-    pictures = 24
+    pictures = 48
     steps = 20
     guidance = 4
   }
@@ -124,7 +124,7 @@ public struct Demo: Workflow {
     let sheets = try withoutActuallyEscaping(progress) { try exam.draw(adapters, progress: $0) }
     clock.finish("generate")
 
-    let results = DemoResults(rows: sheets.mapValues(\.fidelity), seconds: clock.seconds, seed: seed)
+    let results = DemoResults(sheets.mapValues(\.scores), seconds: clock.seconds, seed: seed)
     let report = DemoReport(
       demo: self, results: results, sheets: sheets, exam: exam, zip: zipper.records,
       inputs: (try pictures("subjects/\(subject)"), try pictures("styles/\(style)")))

@@ -22,7 +22,7 @@ struct DemoExam {
     let styled: Tensor
     /// "a sbu X at the beach" and so on.
     let placed: Tensor
-    let fidelity: DemoResults.Fidelity
+    let scores: DemoScores
   }
 
   static let contexts: [Context] = [.grass, .night, .beach, .snow]
@@ -67,21 +67,16 @@ struct DemoExam {
         }
         let styled = try pictures([styledPrompt], demo.pictures, 0)
         let placed = try pictures(placedPrompts, placedCount, 1)
-        return Sheet(styled: styled, placed: placed, fidelity: fidelity(styled, placed))
+        return Sheet(styled: styled, placed: placed, scores: scores(styled, placed))
       }
     }
     return sheets
   }
 
-  private func fidelity(_ styled: Tensor, _ placed: Tensor) -> DemoResults.Fidelity {
-    func share(_ pictures: Tensor, _ truth: [Scene], _ attributes: [Attribute]) -> Double {
-      let renders = renderBatch(truth).to(dtype: .float32) / 255
-      let ours = oracle.judge(pictures, truth: truth).mean(attributes, \.probability) ?? 0
-      let best = oracle.judge(renders, truth: truth).mean(attributes, \.probability) ?? 1
-      return ours / best
-    }
-    return DemoResults.Fidelity(
-      subject: share(styled, styledTruth, Attribute.ofSubject), style: share(styled, styledTruth, Attribute.ofStyle),
-      context: share(placed, placedTruth, [.context]))
+  private func scores(_ styled: Tensor, _ placed: Tensor) -> DemoScores {
+    DemoScores(
+      subject: oracle.fidelity(styled, truth: styledTruth, in: Attribute.ofSubject),
+      style: oracle.fidelity(styled, truth: styledTruth, in: Attribute.ofStyle),
+      context: oracle.fidelity(placed, truth: placedTruth, in: [.context]))
   }
 }
