@@ -32,6 +32,17 @@ struct SideOptions: ParsableArguments {
       "Prompt the style was trained with; by default captions in the folder, or what its metadata says.", valueName: "text"))
   var stylePrompt: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Draw references of this prompt, too, such as the subject in styles that the base knows; may be given again.",
+      valueName: "text"))
+  var subjectReferencePrompt: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Draw references of this prompt, too, such as other things in the style; may be given again.", valueName: "text"))
+  var styleReferencePrompt: [String] = []
+
   @Option(help: ArgumentHelp("How strongly the subject counts.", valueName: "weight"))
   var subjectWeight = 1.0
 
@@ -69,11 +80,15 @@ struct SideOptions: ParsableArguments {
   }
 
   var subjectSide: ZipAdapters.Side {
-    .init(lora: WeightedFile(subject, weight: subjectWeight), images: subjectImages, prompt: subjectPrompt)
+    .init(
+      lora: WeightedFile(subject, weight: subjectWeight), images: subjectImages, prompt: subjectPrompt,
+      referencePrompts: subjectReferencePrompt)
   }
 
   var styleSide: ZipAdapters.Side {
-    .init(lora: WeightedFile(style, weight: styleWeight), images: styleImages, prompt: stylePrompt)
+    .init(
+      lora: WeightedFile(style, weight: styleWeight), images: styleImages, prompt: stylePrompt,
+      referencePrompts: styleReferencePrompt)
   }
 
   var otherSides: [ZipAdapters.Side] {
@@ -86,11 +101,11 @@ struct SideOptions: ParsableArguments {
   }
 }
 
-/// How LoRAs without pictures draw their own references.
+/// How LoRAs draw references.
 struct ReferenceOptions: ParsableArguments {
   private static let defaults = SavedReferences().sampling
 
-  @Option(help: ArgumentHelp("Pictures that each LoRA without pictures draws of its prompt.", valueName: "n"))
+  @Option(help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references.", valueName: "n"))
   var references = defaults.count
 
   @Option(help: ArgumentHelp("Sampling steps of these pictures; each gives a reference.", valueName: "n"))

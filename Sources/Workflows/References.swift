@@ -38,7 +38,11 @@ extension ZipAdapters {
     let file: AdapterFile
     /// nil where the LoRA has to draw them itself.
     let pictures: PictureSource.Content?
+    /// What the LoRA was trained with.
     let prompts: [String]
+
+    /// What it draws references of.
+    var drawnPrompts: [String] { (pictures == nil ? prompts : []) + side.referencePrompts }
 
     /// - Parameter option: what gives the prompt on the command line.
     /// - Throws: `SettingError` where no prompt can be found; errors of files as they come.
@@ -63,26 +67,31 @@ extension ZipAdapters {
 
     /// What tells it from another.
     func identity() throws -> [String] {
-      try [FileDigest(of: side.lora.path).sha256, "\(side.lora.weight)"] + (try pictures?.identity() ?? prompts)
+      try [FileDigest(of: side.lora.path).sha256, "\(side.lora.weight)"] + (pictures?.identity() ?? []) + ["draws"]
+        + drawnPrompts
     }
 
-    /// Its training pictures, or what it draws itself: found in the folder if an earlier run has drawn it.
+    /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
     func references(
       _ adapter: Adapter, model: DiffusionModel, size: PictureSize, saved: SavedReferences, folder: String,
       base: LocalBase, progress: ProgressHandler
     ) throws -> any ReferenceLatents {
-      if let pictures { return try pictures.cache(model, size) }
-      let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])
-      let path = "\(folder)/\(identity.prefix(16)).safetensors"
-      if Paths.exists(path), let found = try SampledLatents(path: path, identity: identity, device: model.device) {
-        return found
+      func drawn() throws -> SampledLatents {
+        let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])
+        let path = "\(folder)/\(identity.prefix(16)).safetensors"
+        if Paths.exists(path), let found = try SampledLatents(path: path, identity: identity, device: model.device) {
+          return found
+        }
+        try Paths.makeFolder(folder)
+        let drawn = try SampledLatents(
+          of: adapter, prompts: drawnPrompts, model: model, options: saved.sampling, width: size.width, height: size.height,
+          phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", progress: progress)
+        try drawn.write(to: path, identity: identity)
+        return drawn
       }
-      try Paths.makeFolder(folder)
-      let drawn = try SampledLatents(
-        of: adapter, prompts: prompts, model: model, options: saved.sampling, width: size.width, height: size.height,
-        phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", progress: progress)
-      try drawn.write(to: path, identity: identity)
-      return drawn
+      guard let pictures else { return try drawn() }
+      let cache = try pictures.cache(model, size)
+      return drawnPrompts.isEmpty ? cache : JoinedReferences([cache, try drawn()])
     }
   }
 }

@@ -18,11 +18,14 @@ public struct ZipAdapters: Workflow {
     public var images: String?
     /// When nil, the captions of the pictures or what the LoRA's metadata says.
     public var prompt: String?
+    /// Prompts of other things, of which the LoRA draws references beside those of its own.
+    public var referencePrompts: [String]
 
-    public init(lora: WeightedFile, images: String? = nil, prompt: String? = nil) {
+    public init(lora: WeightedFile, images: String? = nil, prompt: String? = nil, referencePrompts: [String] = []) {
       self.lora = lora
       self.images = images
       self.prompt = prompt
+      self.referencePrompts = referencePrompts
     }
   }
 
@@ -97,7 +100,7 @@ public struct ZipAdapters: Workflow {
     let base = try base.locate(progress: progress)
     let model = try base.load()
     let prompts = sources.flatMap(\.prompts)
-    if let warning = ProgressReport.overflow(of: prompts, in: model) { _ = progress(warning) }
+    if let warning = ProgressReport.overflow(of: prompts + sides.flatMap(\.referencePrompts), in: model) { _ = progress(warning) }
     let names = model.moduleNames
     let inputs = try sources.map {
       MergeInput(
@@ -114,7 +117,7 @@ public struct ZipAdapters: Workflow {
     let probe = try DiffusionProbe(latents, model: model, adaptsText: adaptsText, batch: batch)
     let identity = FileDigest.ofTexts(
       try base.identity + sources.flatMap { try $0.identity() } + ["\(size) \(batch)"]
-        + (sources.allSatisfy { $0.pictures != nil } ? [] : ["\(references.sampling)"]))
+        + (sources.allSatisfy(\.drawnPrompts.isEmpty) ? [] : ["\(references.sampling)"]))
 
     let zipper =
       Paths.exists(statePath)

@@ -84,6 +84,27 @@ import Workflows
     #expect(try bytes(folder("two/zip.safetensors")) == bytes(folder("one/zip.safetensors")))
   }
 
+  @Test("beside its pictures, a LoRA draws references of what else it has to keep")
+  func referencesOfOtherPrompts() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    func zip(_ name: String, _ options: String...) throws -> Binary {
+      let run = try Binary.run(loras.zip(steps: 2, output: folder("\(name).safetensors")) + options)
+      try #require(run.status == 0, "\(run.errors)")
+      return run
+    }
+    _ = try zip("plain")
+    let drawing = try zip(
+      "drawing", "--style-reference-prompt", "a cat in szn style", "--style-reference-prompt", "a mug in szn style",
+      "--references", "2", "--reference-steps", "2")
+    #expect(drawing.errors.contains("drawing references with ink") && drawing.errors.contains("8/8"), "\(drawing.errors)")
+    #expect(!drawing.errors.contains("drawing references with dog"))
+    #expect(try bytes(folder("drawing.safetensors")) != bytes(folder("plain.safetensors")))
+    // They do not call the LoRA up.
+    let prompts = try AdapterFile(path: folder("drawing.safetensors")).metadata["ziplora.prompts"]
+    #expect(prompts == "a sbu dog\na house in szn style")
+    #expect(try folder.names.allSatisfy { !$0.contains("references") }, "what was drawn is gone")
+  }
+
   @Test func aLoRAThatNamesNoPromptNeedsOne() throws {
     let silent = "\(goldens)/adapters/attention/kohya.safetensors"
     let run = try Binary.run([

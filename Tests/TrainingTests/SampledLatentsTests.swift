@@ -78,6 +78,24 @@ import Training
     #expect(try SampledLatents(path: path, identity: "that", device: .cpu) == nil)
   }
 
+  @Test("joined with others, each keeps its own noise and text")
+  func areJoined() throws {
+    let first = try SampledLatents(of: adapter, prompts: ["a sbu cat"], model: model, options: options)
+    let second = try SampledLatents(of: adapter, prompts: ["a dog"], model: model, options: options)
+    let joined = JoinedReferences([first, second])
+    #expect(joined.prompts == ["a sbu cat", "a sbu cat", "a dog", "a dog"])
+    let (latents, timesteps) = joined.noisy([3, 0], model: model, generator: Generator(seed: 3))
+    // The same draws, one after the other.
+    let generator = Generator(seed: 3)
+    for (row, (part, picture)) in [(second, 1), (first, 0)].enumerated() {
+      let alone = part.noisy([picture], model: model, generator: generator)
+      #expect(latents[row].equals(alone.latents[0]) && timesteps[row].equals(alone.timesteps[0]))
+    }
+    let states = joined.conditioning([3, 0], model: model).states
+    #expect(states[0].equals(second.conditioning([1], model: model).states[0]))
+    #expect(states[1].equals(first.conditioning([0], model: model).states[0]))
+  }
+
   @Test func zippingWithThemReproducesTheLoRAsBetterThanDirectMerge() throws {
     let other = try Self.adapter(seed: 2, of: model)
     let inputs = [MergeInput("subject", adapter), MergeInput("style", other)]
