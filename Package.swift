@@ -26,6 +26,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // libtorch, named by a pkg-config file that `make bootstrap` writes: flags in a .pc file, unlike unsafeFlags,
@@ -132,6 +133,7 @@ let package = Package(
         "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
     // The command line: options in, a workflow run, results out.
@@ -221,7 +223,7 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "Command", "Diffusion", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
+        "Command", "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       exclude: ["Help"],

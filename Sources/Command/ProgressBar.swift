@@ -38,7 +38,8 @@ final class ProgressBar {
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
     let left = progress.secondsLeft.map { ", \(Self.time($0)) left" } ?? ""
     let figures = progress.figures.map { "  \($0.name) \(Self.figure($0.value))" }.joined()
-    return "\(progress.phase)  \(bar)  \(progress.step)/\(progress.total)\(left)\(figures)"
+    let detail = progress.detail.isEmpty ? "" : "  \(progress.detail)"
+    return "\(progress.phase)  \(bar)  \(progress.step)/\(progress.total)\(left)\(detail)\(figures)"
   }
 
   private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }

@@ -26,17 +26,26 @@ public struct Estimate: Codable, Sendable, Equatable {
   public init(ofGroups groups: [[Double]], resamples: Int = 10_000, seed: UInt64 = 0) {
     precondition(!groups.isEmpty && groups.allSatisfy { !$0.isEmpty }, "a mean of nothing")
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
-    let largest = groups.map(\.count).max()!
+    let (count, largest) = (groups.count, groups.map(\.count).max()!)
     let generator = Generator(seed: seed)
-    let means = (0..<resamples).map { _ in
-      let chosen = Tensor.randint(0..<groups.count, [groups.count], generator: generator).ints()
-      guard largest > 1 else { return mean(chosen.map { groups[$0][0] }) }
-      let places = Tensor.rand([groups.count, largest], generator: generator, dtype: .float64).doubles()
-      return mean(
-        chosen.enumerated().map { row, chosen in
-          let group = groups[chosen]
-          return mean(group.indices.map { group[Int(places[row * largest + $0] * Double(group.count))] })
-        })
+    let chosen = Tensor.randint(0..<count, [resamples * count], generator: generator).ints()
+    // Where in its group each value of a chosen group comes from; of a group of one there is no choice.
+    let places = largest > 1 ? Tensor.rand([chosen.count * largest], generator: generator).floats() : []
+    let means = (0..<resamples).map { resample in
+      var sum = 0.0
+      for draw in resample * count..<(resample + 1) * count {
+        let group = groups[chosen[draw]]
+        guard group.count > 1 else {
+          sum += group[0]
+          continue
+        }
+        var inside = 0.0
+        for place in places[draw * largest..<draw * largest + group.count] {
+          inside += group[min(Int(place * Float(group.count)), group.count - 1)]
+        }
+        sum += inside / Double(group.count)
+      }
+      return sum / Double(count)
     }.sorted()
     func quantile(_ share: Double) -> Double {
       let place = share * Double(means.count - 1)
@@ -46,7 +55,7 @@ public struct Estimate: Codable, Sendable, Equatable {
     }
     self.mean = mean(groups.map(mean))
     (low, high) = (quantile(0.025), quantile(0.975))
-    count = groups.map(\.count).reduce(0, +)
+    self.count = groups.map(\.count).reduce(0, +)
   }
 
   /// Whether zero is outside of the interval: a difference that is more than chance.

@@ -15,6 +15,17 @@ public struct Example: Sendable {
   /// What the base calls things of this kind, without the words for what is special.
   public var classPrompt: String { "a \(scenes[0].subject.subjectClass.rawValue)" }
 
+  /// What a LoRA of it must keep besides: the subject in styles that the base knows, other things in the style. Nothing in
+  /// its pictures says so.
+  public var referencePrompts: [String] {
+    switch kind {
+    case .subject: ["thick outline", "hatched , paper", "dark", "dotted"].map { "\(prompt) , \($0)" }
+    case .style:
+      [SubjectClass.mug, .butterfly, .turtle, .tree, .car].filter { $0 != scenes[0].subject.subjectClass }.prefix(4)
+        .map { "a \($0.rawValue) in szn style" }
+    }
+  }
+
   public var pictures: [Image] { scenes.map { Image(rendered: $0) } }
 
   /// Subjects: five photographs each, in different places. The identities are withheld from the base.

@@ -6,19 +6,22 @@ public struct ProgressReport: Sendable {
   public var total: Int
   /// Time per step as measured in this run; nil before the first one.
   public var secondsPerStep: Double?
+  /// What is being done within the step, for long ones.
+  public var detail: String
   /// Figures worth showing, in this order.
   public var figures: [(name: String, value: Double)]
   /// What has become worth a warning at this step.
   public var warnings: [String]
 
   public init(
-    phase: String, step: Int, total: Int, secondsPerStep: Double? = nil, figures: [(name: String, value: Double)] = [],
-    warnings: [String] = []
+    phase: String, step: Int, total: Int, secondsPerStep: Double? = nil, detail: String = "",
+    figures: [(name: String, value: Double)] = [], warnings: [String] = []
   ) {
     self.phase = phase
     self.step = step
     self.total = total
     self.secondsPerStep = secondsPerStep
+    self.detail = detail
     self.figures = figures
     self.warnings = warnings
   }

@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct HelpTests {
   static let commands = [
-    "", "demo", "train", "zip", "merge", "reweight", "convert", "resize", "generate", "inspect", "load", "toybox",
+    "", "demo", "train", "zip", "merge", "reweight", "convert", "resize", "generate", "inspect", "experiment", "load", "toybox",
     "toybox train", "toybox sheet", "toybox examples", "predict",
   ]
 

@@ -31,18 +31,10 @@ struct DemoExam {
   var placedPrompts: [String] { Self.contexts.map { "\(subject.prompt) \($0.rawValue)" } }
 
   /// What the pictures should show, in other poses.
-  var styledTruth: [Scene] {
-    var random = SplitMix64(seed: demo.seed &+ 11)
-    return (0..<demo.pictures).map { _ in
-      Scene(subject.scenes[0].subject, style: style.scenes[0].style, pose: .random(&random))
-    }
-  }
-
+  private var truth: ExampleTruth { ExampleTruth(subject: subject, style: style, seed: demo.seed &+ 11) }
+  var styledTruth: [Scene] { truth.scenes(.styled, places: [], count: demo.pictures) }
   var placedTruth: [Scene] {
-    var random = SplitMix64(seed: demo.seed &+ 12)
-    return Self.contexts.flatMap { context in
-      (0..<placedCount).map { _ in Scene(subject.scenes[0].subject, context: context, pose: .random(&random)) }
-    }
+    truth.scenes(.placed, places: Self.contexts, count: Self.contexts.count * placedCount)
   }
 
   private var placedCount: Int { max(demo.pictures / 8, 1) }

@@ -1,0 +1,152 @@
+internal import Diffusion
+internal import Foundation
+internal import Toybox
+internal import Yams
+
+extension Experiment {
+  /// Reads the description of an experiment: Docs/Experiments.md says what may stand in it.
+  ///
+  /// - Throws: `SettingError` that names the file, the setting, what was found and what was expected.
+  public init(contentsOf path: String) throws {
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+      throw SettingError("\(path): cannot be read; expected a YAML file")
+    }
+    do {
+      try self.init(yaml: text)
+      try validate()
+    } catch let error as SettingError {
+      throw SettingError("\(path): \(error.description)")
+    }
+  }
+
+  init(yaml text: String) throws {
+    let file = try YAMLMapping(yaml: text)
+    base = try file.required("base", file.text)
+    let examples = try file.text("examples") ?? "Examples/Toybox"
+    subjects = try file.required("subjects") { key in
+      try file.list(key) { try Material.read($0, .subject, examples: examples, at: $1) }
+    }
+    styles = try file.required("styles") { key in
+      try file.list(key) { try Material.read($0, .style, examples: examples, at: $1) }
+    }
+    pairs = try file.list("pairs") { node, place in
+      guard let names = node.sequence?.compactMap(\.scalar?.string) else { throw SettingError("\(place): expected two names") }
+      return names
+    }
+    if let training = try file.mapping("training") {
+      if let subject = try training.mapping("subject") { subjectTraining = try Training(subject) }
+      if let style = try training.mapping("style") { styleTraining = try Training(style) }
+      try training.finish()
+    }
+    rows = try file.required("rows") { try file.list($0) { try Row(YAMLMapping($0, at: $1)) } }
+    reference = try file.text("compared-with") ?? "direct merge"
+    if let sampling = try file.mapping("sampling") { self.sampling = try Sampling(sampling) }
+    pictures = try file.whole("pictures") ?? pictures
+    otherPictures = try file.whole("other-pictures") ?? otherPictures
+    contexts = try file.texts("contexts") ?? contexts
+    try file.finish()
+  }
+}
+
+extension Experiment.Material {
+  /// A name of a Toybox example, or a mapping.
+  static func read(_ node: Node, _ kind: Example.Kind, examples: String, at place: String) throws -> Self {
+    guard let name = node.scalar?.string else { return try Self(YAMLMapping(node, at: place), kind) }
+    do {
+      return Self(try .named(name, kind), in: examples)
+    } catch {
+      throw SettingError("\(place): \(error)")
+    }
+  }
+
+  private init(_ mapping: YAMLMapping, _ kind: Example.Kind) throws {
+    name = try mapping.required("name", mapping.text)
+    images = try mapping.required("images", mapping.text)
+    prompt = try mapping.required("prompt", mapping.text)
+    classPrompt = try mapping.required("class", mapping.text)
+    phrase = kind == .style ? try mapping.required("phrase", mapping.text) : nil
+    referencePrompts = try mapping.texts("reference-prompts") ?? []
+    try mapping.finish()
+  }
+
+  private init(_ example: Example, in folder: String) {
+    name = example.name
+    images = "\(folder)/\(example.kind == .subject ? "subjects" : "styles")/\(example.name)"
+    prompt = example.prompt
+    classPrompt = example.classPrompt
+    phrase = example.kind == .style ? "in szn style" : nil
+    referencePrompts = example.referencePrompts
+  }
+}
+
+extension Experiment.Training {
+  init(_ mapping: YAMLMapping) throws {
+    rank = try mapping.whole("rank") ?? rank
+    steps = try mapping.whole("steps") ?? steps
+    learningRate = try mapping.number("learning-rate") ?? learningRate
+    schedule = try mapping.choice("schedule") ?? schedule
+    warmup = try mapping.whole("warmup") ?? warmup
+    batch = try mapping.whole("batch") ?? batch
+    prior = try mapping.whole("prior") ?? prior
+    seed = try mapping.seed("seed") ?? seed
+    try mapping.finish()
+  }
+}
+
+extension Experiment.Row {
+  init(_ mapping: YAMLMapping) throws {
+    name = try mapping.required("name", mapping.text)
+    loras = try mapping.list("loras") { node, place in
+      guard let role = node.scalar.flatMap({ Experiment.Role(rawValue: $0.string) }) else {
+        throw SettingError("\(place): expected subject or style")
+      }
+      return role
+    }
+    merge = try mapping.text("merge")
+    options = try mapping.numbers("options")
+    zip = try mapping.mapping("zip").map(Experiment.Zip.init)
+    joint = try mapping.mapping("joint").map(Experiment.Training.init)
+    of = try mapping.text("of")
+    weights =
+      try mapping.list("weights") { node, place in
+        guard let weight = node.float else { throw SettingError("\(place): expected a number") }
+        return weight
+      } ?? weights
+    try mapping.finish()
+  }
+}
+
+extension Experiment.Zip {
+  init(_ mapping: YAMLMapping) throws {
+    steps = try mapping.whole("steps") ?? steps
+    learningRate = try mapping.number("learning-rate") ?? learningRate
+    batch = try mapping.whole("batch") ?? batch
+    fidelity = try mapping.choice("fidelity") ?? fidelity
+    similarity = try mapping.choice("similarity") ?? similarity
+    lambda = try mapping.number("lambda") ?? lambda
+    closedForm = try mapping.whole("closed-form") ?? closedForm
+    references = try mapping.choice("references") ?? references
+    usesReferencePrompts = try mapping.truth("reference-prompts") ?? usesReferencePrompts
+    referenceCount = try mapping.whole("reference-count") ?? referenceCount
+    seed = try mapping.seed("seed") ?? seed
+    try mapping.finish()
+  }
+}
+
+extension Experiment.Sampling {
+  init(_ mapping: YAMLMapping) throws {
+    if let name = try mapping.text("sampler") { sampler = try .named(name) }
+    steps = try mapping.whole("steps") ?? steps
+    guidance = try mapping.number("guidance") ?? guidance
+    seed = try mapping.seed("seed") ?? seed
+    try mapping.finish()
+  }
+}
+
+extension YAMLMapping {
+  func seed(_ key: String) throws -> UInt64? {
+    guard let value = try whole(key) else { return nil }
+    guard let seed = UInt64(exactly: value) else { throw SettingError("\(key): found \(value); expected 0 or more") }
+    return seed
+  }
+}

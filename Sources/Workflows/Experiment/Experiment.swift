@@ -1,0 +1,212 @@
+public import Diffusion
+internal import Foundation
+public import Merging
+internal import Toybox
+public import Training
+internal import Yams
+
+/// What an experiment is about: LoRAs of subjects and styles, ways to bring two of them together, and what is drawn with
+/// each. The content of the file that `ziplora experiment` runs.
+public struct Experiment: Codable, Sendable {
+  /// A subject or a style, as a person would bring it.
+  public struct Material: Codable, Sendable, Equatable {
+    public var name: String
+    /// A folder of pictures, or one picture.
+    public var images: String
+    /// What its LoRA is trained with: "a sbu dog", "a house in szn style".
+    public var prompt: String
+    /// What the base calls such a thing: "a dog", "a house".
+    public var classPrompt: String
+    /// What is said after a subject's prompt to call the style up: "in szn style". Of styles only.
+    public var phrase: String?
+    /// What its LoRA may draw references of, beside its own prompt.
+    public var referencePrompts: [String]
+  }
+
+  /// How LoRAs are trained.
+  public struct Training: Codable, Sendable, Equatable {
+    public var rank = 64
+    public var steps = 1000
+    public var learningRate = 5e-5
+    public var schedule = LearningRate.Shape.constant
+    public var warmup = 0
+    public var batch = 1
+    /// Pictures of the class that the base draws and the LoRA leaves as they are; none when 0.
+    public var prior = 0
+    public var seed: UInt64 = 0
+  }
+
+  /// Which way two LoRAs, or one of them, are used. One of `loras`, `merge`, `zip`, `joint` and `of` says so.
+  public struct Row: Codable, Sendable, Equatable {
+    public var name: String
+    /// The LoRAs as they are: none is the base alone.
+    public var loras: [Role]?
+    /// A method of `ziplora merge`, with its options by name.
+    public var merge: String?
+    public var options: [String: Double] = [:]
+    public var zip: Zip?
+    /// One LoRA trained on the pictures of both.
+    public var joint: Training?
+    /// Another row whose result is weighed anew.
+    public var of: String?
+    /// Of subject and style.
+    public var weights: [Double] = [1, 1]
+  }
+
+  public enum Role: String, Codable, Sendable, CaseIterable { case subject, style }
+
+  /// How ZipLoRA is set.
+  public struct Zip: Codable, Sendable, Equatable {
+    public enum References: String, Codable, Sendable, CaseIterable {
+      /// The pictures that the LoRAs were trained on.
+      case pictures
+      /// What the LoRAs draw of their own prompts.
+      case drawn
+    }
+
+    public var steps = 100
+    public var learningRate = 0.01
+    public var batch = 1
+    public var fidelity = ZipObjective.Fidelity.norm
+    public var similarity = ZipObjective.Similarity.cosine
+    public var lambda = 0.01
+    /// Passes of the closed form at the start; all ones when 0.
+    public var closedForm = 0
+    public var references = References.pictures
+    /// Whether each LoRA also draws references of its material's `referencePrompts`.
+    public var usesReferencePrompts = false
+    /// Pictures of each prompt of which references are drawn.
+    public var referenceCount = 4
+    public var seed: UInt64 = 0
+  }
+
+  public struct Sampling: Codable, Sendable {
+    public var sampler = Sampler.euler
+    public var steps = 50
+    public var guidance = 5.0
+    public var seed: UInt64 = 1000
+  }
+
+  public var base: String
+  public var subjects: [Material]
+  public var styles: [Material]
+  /// By name, subject first; every subject with every style when nil.
+  public var pairs: [[String]]?
+  public var subjectTraining = Training()
+  public var styleTraining = Training()
+  public var rows: [Row]
+  /// The row that the others are compared with.
+  public var reference: String
+  public var sampling = Sampling()
+  /// Pictures of "a sbu X in szn style" of each pair.
+  public var pictures = 10
+  /// Pictures of each other prompt.
+  public var otherPictures = 2
+  /// Places where the subject is drawn.
+  public var contexts: [String] = []
+}
+
+// MARK: - What follows from it
+
+extension Experiment {
+  public struct Pair: Sendable, Equatable {
+    public let subject: Material
+    public let style: Material
+
+    public var name: String { "\(subject.name)-\(style.name)" }
+  }
+
+  /// What is drawn with each row of each pair.
+  public enum Exhibit: String, Codable, Sendable, CaseIterable {
+    /// The subject in the style.
+    case styled
+    /// The subject in other places.
+    case placed
+    /// What the subject's LoRA was trained with.
+    case subject
+    /// What the style's LoRA was trained with.
+    case style
+  }
+
+  public func prompts(_ exhibit: Exhibit, of pair: Pair) -> [String] {
+    switch exhibit {
+    case .styled: ["\(pair.subject.prompt) \(pair.style.phrase ?? "")"]
+    case .placed: contexts.map { "\(pair.subject.prompt) \($0)" }
+    case .subject: [pair.subject.prompt]
+    case .style: [pair.style.prompt]
+    }
+  }
+
+  public func count(_ exhibit: Exhibit) -> Int { exhibit == .styled ? pictures : otherPictures }
+
+  public var allPairs: [Pair] {
+    get throws {
+      guard let pairs else { return subjects.flatMap { subject in styles.map { Pair(subject: subject, style: $0) } } }
+      return try pairs.map { names in
+        guard names.count == 2 else {
+          throw SettingError("pairs: found [\(names.joined(separator: ", "))]; expected a subject and a style")
+        }
+        func find(_ name: String, _ materials: [Material], _ kind: String) throws -> Material {
+          guard let found = materials.first(where: { $0.name == name }) else {
+            let known = materials.map(\.name).joined(separator: ", ")
+            throw SettingError("pairs: \"\(name)\" is none of the \(kind) (\(known))")
+          }
+          return found
+        }
+        return Pair(subject: try find(names[0], subjects, "subjects"), style: try find(names[1], styles, "styles"))
+      }
+    }
+  }
+
+  /// - Throws: `SettingError` with the first thing that makes no sense.
+  public func validate() throws {
+    func unique(_ names: [String], _ what: String) throws {
+      guard !names.isEmpty else { throw SettingError("\(what): expected at least one") }
+      for (index, name) in names.enumerated() where names[..<index].contains(name) {
+        throw SettingError("\(what): \"\(name)\" is there twice")
+      }
+    }
+    try unique(subjects.map(\.name), "subjects")
+    try unique(styles.map(\.name), "styles")
+    try unique(rows.map(\.name), "rows")
+    guard rows.contains(where: { $0.name == reference }) else {
+      throw SettingError("compared-with: \"\(reference)\" is none of the rows (\(rows.map(\.name).joined(separator: ", ")))")
+    }
+    for row in rows { try row.validate(among: rows) }
+    _ = try allPairs
+    try Demand.atLeast(1, pictures, "pictures")
+    try Demand.atLeast(1, otherPictures, "other-pictures")
+  }
+}
+
+extension Experiment.Row {
+  func validate(among rows: [Experiment.Row]) throws {
+    let ways = [
+      ("loras", loras != nil), ("merge", merge != nil), ("zip", zip != nil), ("joint", joint != nil), ("of", of != nil),
+    ]
+    let given = ways.filter(\.1).map(\.0)
+    guard given.count == 1 else {
+      throw SettingError(
+        "row \"\(name)\": found \(given.isEmpty ? "none" : given.joined(separator: " and ")) of "
+          + "\(ways.map(\.0).joined(separator: ", ")); expected one")
+    }
+    guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
+    if let of {
+      guard let other = rows.first(where: { $0.name == of }), other.zip != nil || other.merge == DirectMerge().name else {
+        throw SettingError("row \"\(name)\": of names \"\(of)\"; expected a row of zip or of merge: direct")
+      }
+    }
+    if let merge {
+      guard MergeMethods.onWeights.contains(where: { $0.name == merge }) else {
+        let names = MergeMethods.onWeights.map(\.name).joined(separator: ", ")
+        throw SettingError("row \"\(name)\": merge: \(merge); expected one of \(names)")
+      }
+    }
+  }
+
+  /// As a folder is called: letters, digits and dashes.
+  var folder: String {
+    let letters = name.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "-" }
+    return String(letters).split(separator: "-").joined(separator: "-")
+  }
+}

@@ -1,0 +1,171 @@
+internal import Diffusion
+internal import LoRA
+internal import Merging
+internal import OrderedCollections
+internal import Toybox
+internal import Training
+
+/// An experiment as jobs, in an order in which everything is there when it is needed.
+///
+///     OUT/loras/subject-dog.safetensors             a LoRA of each material, with its record
+///     OUT/prior/dog                                 what the base draws of its class
+///     OUT/references                                what LoRAs have drawn for zipping
+///     OUT/pairs/dog-notebook/ROW/merged.safetensors what a row makes of a pair
+///     OUT/pairs/dog-notebook/ROW/styled             what is drawn with it
+///     OUT/pairs/dog-notebook/ROW/scores.json        how good that is
+struct ExperimentPlan {
+  private let experiment: Experiment
+  private let output: String
+  private(set) var jobs: [ExperimentJob] = []
+  private let files = FileDigests()
+
+  /// - Throws: `SettingError` for what cannot be run.
+  init(_ experiment: Experiment, output: String) throws {
+    (self.experiment, self.output) = (experiment, output)
+    let pairs = try experiment.allPairs
+    func used(_ materials: [Experiment.Material], _ pick: (Experiment.Pair) -> Experiment.Material) -> [Experiment.Material] {
+      materials.filter { material in pairs.contains { pick($0) == material } }
+    }
+    for subject in used(experiment.subjects, \.subject) { try train(subject, .subject, experiment.subjectTraining) }
+    for style in used(experiment.styles, \.style) { try train(style, .style, experiment.styleTraining) }
+    for pair in pairs {
+      for row in experiment.rows { try add(row, of: pair) }
+    }
+  }
+
+  private var base: BaseModel { BaseModel(experiment.base) }
+
+  static func folder(_ row: Experiment.Row, of pair: Experiment.Pair, in output: String) -> String {
+    "\(output)/pairs/\(pair.name)/\(row.folder)"
+  }
+
+  private func folder(_ row: Experiment.Row, _ pair: Experiment.Pair) -> String { Self.folder(row, of: pair, in: output) }
+
+  /// - Throws: `SettingError` of a job that could not run, before any other has.
+  private mutating func add<Work: Workflow>(_ title: String, _ work: Work, record: String) throws {
+    try work.validate()
+    jobs.append(ExperimentJob(title, work, record: record, files: files))
+  }
+
+  // MARK: LoRAs
+
+  private func lora(_ material: Experiment.Material, _ role: Experiment.Role) -> String {
+    "\(output)/loras/\(role.rawValue)-\(material.name).safetensors"
+  }
+
+  private func prior(_ material: Experiment.Material) -> String { "\(output)/prior/\(material.name)" }
+
+  private mutating func train(
+    _ material: Experiment.Material, _ role: Experiment.Role, _ training: Experiment.Training
+  ) throws {
+    let file = lora(material, role)
+    let prior = PriorPictures(folder: prior(material), prompt: material.classPrompt, count: training.prior)
+    try add(
+      "training the LoRA of \(material.name)",
+      TrainAdapter(
+        base: base, pictures: PictureSource(material.images, prompt: material.prompt), training: training.options,
+        prior: training.prior > 0 ? prior : nil, output: AdapterOutput(file, overwrite: true)),
+      record: Paths.record(of: file))
+  }
+
+  /// One LoRA of both, each as often in a step as the other.
+  private mutating func trainJointly(_ pair: Experiment.Pair, _ training: Experiment.Training, to file: String) throws {
+    let folder = "\(output)/pairs/\(pair.name)/joint"
+    let both = [pair.subject, pair.style]
+    let counts = try both.map { try PictureSource($0.images, prompt: $0.prompt).load(promptOption: "prompt").files.count }
+    let sources = zip(both, counts).map { material, count in
+      CollectPictures.Source(
+        pictures: PictureSource(material.images, prompt: material.prompt), copies: max(1, counts.max()! / count))
+    }
+    let collected = "\(folder)-pictures"
+    try add("collecting \(pair.name)", CollectPictures(sources: sources, output: collected), record: Paths.record(of: collected))
+    var prior: PriorPictures?
+    if experiment.subjectTraining.prior > 0, experiment.styleTraining.prior > 0, training.prior > 0 {
+      let classes = both.map {
+        CollectPictures.Source(pictures: PictureSource(self.prior($0), prompt: $0.classPrompt), copies: 1)
+      }
+      let collected = "\(folder)-prior"
+      try add("collecting classes", CollectPictures(sources: classes, output: collected), record: Paths.record(of: collected))
+      prior = PriorPictures(folder: collected)
+    }
+    try add(
+      "training one LoRA of \(pair.name)",
+      TrainAdapter(
+        base: base, pictures: PictureSource(collected), training: training.options, prior: prior,
+        output: AdapterOutput(file, overwrite: true)), record: Paths.record(of: file))
+  }
+
+  // MARK: Rows
+
+  private mutating func add(_ row: Experiment.Row, of pair: Experiment.Pair) throws {
+    let folder = folder(row, pair)
+    let drawn = try loras(row, pair, merged: "\(folder)/merged.safetensors")
+    for exhibit in Experiment.Exhibit.allCases {
+      let prompts = experiment.prompts(exhibit, of: pair)
+      guard !prompts.isEmpty else { continue }
+      let sampling = experiment.sampling
+      let pictures = "\(folder)/\(exhibit.rawValue)"
+      try add(
+        "drawing \(pair.name) by \(row.name)",
+        GenerateImages(
+          base: base, prompts: prompts, loras: drawn, sampler: sampling.sampler, steps: sampling.steps,
+          guidance: sampling.guidance, seed: sampling.seed, count: experiment.count(exhibit), output: pictures,
+          overwrite: true), record: "\(pictures)/run.json")
+    }
+    try add(
+      "judging \(pair.name) by \(row.name)",
+      JudgeToybox(
+        base: experiment.base, subject: pair.subject.name, style: pair.style.name, contexts: experiment.contexts,
+        pictures: folder), record: "\(folder)/scores.json.json")
+  }
+
+  /// Adds what makes them, and says which LoRAs a row draws with.
+  private mutating func loras(
+    _ row: Experiment.Row, _ pair: Experiment.Pair, merged: String
+  ) throws -> [WeightedFile] {
+    let both = zip([(pair.subject, Experiment.Role.subject), (pair.style, .style)], row.weights).map { side, weight in
+      (side.1, WeightedFile(lora(side.0, side.1), weight: weight))
+    }
+    if let roles = row.loras { return both.filter { roles.contains($0.0) }.map(\.1) }
+    let output = AdapterOutput(merged, overwrite: true)
+    let (title, record) = ("merging \(pair.name) by \(row.name)", Paths.record(of: merged))
+    if let method = row.merge {
+      try add(title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1), output: output), record: record)
+    } else if let zip = row.zip {
+      try add(title, zipping(zip, pair, both.map(\.1), output), record: record)
+    } else if let training = row.joint {
+      try trainJointly(pair, training, to: merged)
+    } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
+      let source = "\(folder(other, pair))/merged.safetensors"
+      try add(title, ReweightAdapter(lora: source, weights: row.weights, output: output), record: record)
+    }
+    return [WeightedFile(merged)]
+  }
+
+  private func zipping(
+    _ zip: Experiment.Zip, _ pair: Experiment.Pair, _ loras: [WeightedFile], _ output: AdapterOutput
+  ) -> ZipAdapters {
+    func side(_ material: Experiment.Material, _ lora: WeightedFile) -> ZipAdapters.Side {
+      .init(
+        lora: lora, images: zip.references == .pictures ? material.images : nil, prompt: material.prompt,
+        referencePrompts: zip.usesReferencePrompts ? material.referencePrompts : [])
+    }
+    let objective = ZipObjective(fidelity: zip.fidelity, similarity: zip.similarity, lambda: zip.lambda)
+    let references = SampledLatents.Options(
+      count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.seed)
+    return ZipAdapters(
+      base: base, subject: side(pair.subject, loras[0]), style: side(pair.style, loras[1]), batch: zip.batch,
+      options: ZipOptions(
+        objective: objective, steps: zip.steps, learningRate: zip.learningRate,
+        closedForm: zip.closedForm > 0 ? ClosedForm(passes: zip.closedForm) : nil, seed: zip.seed),
+      references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
+  }
+}
+
+extension Experiment.Training {
+  var options: DreamBooth.Options {
+    DreamBooth.Options(
+      rank: rank, steps: steps, learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup), batch: batch,
+      seed: seed)
+  }
+}

@@ -1,0 +1,130 @@
+internal import Evaluation
+internal import Foundation
+internal import Images
+
+/// An experiment on one page, made of its results and pictures alone.
+struct ExperimentReport {
+  let experiment: Experiment
+  let results: ExperimentResults
+  let output: String
+  /// Pictures of each row and pair that are shown.
+  private let shown = 3
+
+  func html() throws -> String {
+    """
+    <!doctype html>
+    <html lang="en"><head><meta charset="utf-8"><title>ziplora experiment</title>
+    <style>
+    body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+    table { border-collapse: collapse; margin: 1rem 0 } .scroll { overflow-x: auto }
+    th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+    th:first-child { text-align: left } .better { color: #15803d } .worse { color: #b91c1c }
+    img { image-rendering: pixelated; margin: 1px } .pictures td { text-align: left }
+    </style></head><body>
+    <h1>\(results.pairs.count) pairs, \(results.rows.count) ways</h1>
+    <p>Subject and style are read from “a sbu X in szn style”, \(experiment.pictures) pictures of each pair; the rest from
+    \(experiment.otherPictures) pictures of each prompt. Shares of what true renders reach: 1 is as good as the truth. Means with
+    95 % intervals (bootstrap over pairs and pictures).</p>
+    \(table { "<td>\($0.score)</td>" })
+    <h2>Compared with \(escaped(results.reference))</h2>
+    <p>By pictures with the same prompt and seed. Coloured where the interval excludes zero; behind it, in how many pairs there
+    is a gain.</p>
+    \(table(gain))
+    <h2>Subject against style</h2>
+    \(scatter())
+    <h2>Every pair</h2>
+    \(heatMap("subject"))
+    \(heatMap("style"))
+    <h2>Pictures</h2>
+    \(try pictures())
+    </body></html>
+
+    """
+  }
+
+  private func table(_ cell: (ExperimentResults.Figure) -> String) -> String {
+    let head = results.columns.map { "<th>\($0)</th>" }.joined()
+    let rows = results.rows.map { row in
+      "<tr><th>\(escaped(row.name))</th>\(row.figures.map(cell).joined())</tr>"
+    }
+    return "<div class=\"scroll\"><table><tr><th></th>\(head)</tr>\n\(rows.joined(separator: "\n"))</table></div>"
+  }
+
+  private func gain(_ figure: ExperimentResults.Figure) -> String {
+    guard let gain = figure.gain else { return "<td></td>" }
+    let color = !gain.excludesZero ? "" : gain.mean > 0 ? "better" : "worse"
+    let pairs = figure.gainByPair.count { $0 > 0 }
+    return "<td class=\"\(color)\">\(gain.signed) · \(pairs)/\(results.pairs.count)</td>"
+  }
+
+  private func styled(_ row: ExperimentResults.Row, _ measure: String) -> ExperimentResults.Figure? {
+    row.figures.first { $0.exhibit == .styled && $0.measure == measure }
+  }
+
+  /// Each row as a point with the intervals of both scores.
+  private func scatter() -> String {
+    let (width, height, margin) = (720.0, 480.0, 40.0)
+    func x(_ value: Double) -> Double { margin + (width - 2 * margin) * min(max(value, 0), 1.1) / 1.1 }
+    func y(_ value: Double) -> Double { height - margin - (height - 2 * margin) * min(max(value, 0), 1.1) / 1.1 }
+    func line(_ from: (Double, Double), _ to: (Double, Double), _ color: String) -> String {
+      String(
+        format: "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%@\"/>", from.0, from.1, to.0, to.1, color)
+    }
+    let points = results.rows.enumerated().compactMap { index, row -> String? in
+      guard let subject = styled(row, "subject")?.score, let style = styled(row, "style")?.score else { return nil }
+      let color = "hsl(\(index * 360 / results.rows.count) 70% 40%)"
+      let (px, py) = (x(subject.mean), y(style.mean))
+      return line((x(subject.low), py), (x(subject.high), py), color) + line((px, y(style.low)), (px, y(style.high)), color)
+        + String(format: "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%@\"/>", px, py, color)
+        + String(format: "<text x=\"%.1f\" y=\"%.1f\" font-size=\"12\" fill=\"%@\">", px + 6, py - 6, color)
+        + "\(escaped(row.name))</text>"
+    }
+    let axes =
+      line((x(0), y(0)), (x(1.1), y(0)), "#999") + line((x(0), y(0)), (x(0), y(1.1)), "#999")
+      + "<text x=\"\(width / 2)\" y=\"\(height - 8)\">subject</text><text x=\"4\" y=\"\(margin - 12)\">style</text>"
+    return """
+      <svg viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" role="img">\(axes)\(points.joined())</svg>
+      """
+  }
+
+  private func heatMap(_ measure: String) -> String {
+    let head = results.pairs.map { "<th>\(escaped($0))</th>" }.joined()
+    let rows = results.rows.map { row in
+      let cells = (styled(row, measure)?.byPair ?? []).map { value in
+        let lightness = Int(95 - 45 * min(max(value, 0), 1))
+        return "<td style=\"background: hsl(140 50% \(lightness)%)\">\(String(format: "%.2f", value))</td>"
+      }
+      return "<tr><th>\(escaped(row.name))</th>\(cells.joined())</tr>"
+    }
+    return """
+      <h3>\(measure)</h3>
+      <div class="scroll"><table><tr><th></th>\(head)</tr>
+      \(rows.joined(separator: "\n"))</table></div>
+      """
+  }
+
+  private func pictures() throws -> String {
+    let pairs = try experiment.allPairs
+    let head = pairs.map { "<th>\(escaped($0.name))</th>" }.joined()
+    let rows = try experiment.rows.map { row in
+      let cells = try pairs.map { pair in
+        let folder = "\(ExperimentPlan.folder(row, of: pair, in: output))/\(Experiment.Exhibit.styled.rawValue)"
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
+        let images = try files.prefix(shown).map { name in
+          let data = try Data(contentsOf: URL(filePath: "\(folder)/\(name)")).base64EncodedString()
+          return "<img width=\"64\" src=\"data:image/png;base64,\(data)\" alt=\"\">"
+        }
+        return "<td>\(images.joined())</td>"
+      }
+      return "<tr><th>\(escaped(row.name))</th>\(cells.joined())</tr>"
+    }
+    return """
+      <div class="scroll"><table class="pictures"><tr><th></th>\(head)</tr>
+      \(rows.joined(separator: "\n"))</table></div>
+      """
+  }
+
+  private func escaped(_ text: String) -> String {
+    text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+  }
+}

@@ -1,0 +1,112 @@
+internal import Foundation
+internal import Images
+internal import SafeTensors
+internal import Torch
+internal import Toybox
+public import Training
+
+/// Marks what an experiment has drawn for one pair of Toybox examples, by the oracle that knows the truth.
+public struct JudgeToybox: Workflow {
+  public static let name = "judge"
+
+  public var base: String
+  public var subject: String
+  public var style: String
+  /// Where the subject was drawn, as prompts say it.
+  public var contexts: [String]
+  /// Holds a folder for each exhibit, and gets `scores.json`.
+  public var pictures: String
+
+  public func validate() throws { _ = try (examples, places) }
+
+  private var examples: (subject: Example, style: Example) {
+    get throws {
+      do {
+        return (try .named(subject, .subject), try .named(style, .style))
+      } catch {
+        throw SettingError("only Toybox's own examples can be judged: \(error)")
+      }
+    }
+  }
+
+  private var places: [Context] {
+    get throws {
+      try contexts.map { name in
+        guard let context = Context(rawValue: name) else {
+          throw SettingError("contexts: found \"\(name)\"; expected \(Context.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        return context
+      }
+    }
+  }
+
+  public func run(progress: ProgressHandler) throws -> ExperimentScores {
+    try validate()
+    let began = ContinuousClock.now
+    let oracle = try Oracle(base: base)
+    let truth = ExampleTruth(subject: try examples.subject, style: try examples.style, seed: 11)
+    var scores = ExperimentScores()
+    var inputs: [String] = []
+    for exhibit in Experiment.Exhibit.allCases {
+      let folder = "\(pictures)/\(exhibit.rawValue)"
+      guard Paths.isFolder(folder) else { continue }
+      let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
+      let files = names.map { "\(folder)/\($0)" }
+      inputs += files
+      let drawn = Tensor.stacked(try files.map { try Image(contentsOf: $0).tensor })
+      let scenes = try truth.scenes(exhibit, places: places, count: files.count)
+      for (measure, attributes) in exhibit.measures {
+        scores[exhibit, measure] = oracle.fidelity(drawn, truth: scenes, in: attributes)
+      }
+    }
+    let file = "\(pictures)/scores.json"
+    try AtomicFile.write(JSON.text(scores) + "\n", to: file, overwrite: true)
+    try RunRecord(self, inputs: inputs, outputs: [file], began: began).write(to: Paths.record(of: file), overwrite: true)
+    return scores
+  }
+}
+
+extension Experiment.Exhibit {
+  /// What is asked of such pictures.
+  var measures: [(String, [Attribute])] {
+    switch self {
+    case .styled: [("subject", Attribute.ofSubject), ("style", Attribute.ofStyle)]
+    case .placed: [("context", [.context]), ("subject", Attribute.ofSubject)]
+    case .subject: [("subject", Attribute.ofSubject)]
+    case .style: [("style", Attribute.ofStyle)]
+    }
+  }
+}
+
+/// What pictures of a subject and a style should show, each in a pose of its own.
+struct ExampleTruth {
+  let subject: Example
+  let style: Example
+  let seed: UInt64
+
+  private var photographed: Subject { subject.scenes[0].subject }
+
+  /// - Parameter count: of all pictures, the same number in each place.
+  func scenes(_ exhibit: Experiment.Exhibit, places: [Context], count: Int) -> [Scene] {
+    var random = SplitMix64(seed: seed)
+    return (0..<count).map { index in
+      let pose = Pose.random(&random)
+      return switch exhibit {
+      case .styled: Scene(photographed, style: style.scenes[0].style, pose: pose)
+      case .placed: Scene(photographed, context: places[index * places.count / count], pose: pose)
+      case .subject: Scene(photographed, pose: pose)
+      case .style: Scene(style.scenes[0].subject, style: style.scenes[0].style, pose: pose)
+      }
+    }
+  }
+}
+
+/// The scores of every picture that one row draws of one pair: by exhibit and measure, in the order of the pictures.
+public struct ExperimentScores: Codable, Sendable, Equatable {
+  private var values: [String: [String: [Double]]] = [:]
+
+  public subscript(exhibit: Experiment.Exhibit, measure: String) -> [Double]? {
+    get { values[exhibit.rawValue]?[measure] }
+    set { values[exhibit.rawValue, default: [:]][measure] = newValue }
+  }
+}

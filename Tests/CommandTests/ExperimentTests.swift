@@ -1,0 +1,93 @@
+import Evaluation
+import Foundation
+import Testing
+import Workflows
+
+/// `ziplora experiment` on the embedded base, as small as can be.
+@Suite struct ExperimentTests {
+  let folder: TemporaryFolder
+  private let description = """
+    base: \(root)/Models/toybox
+    examples: \(root)/Examples/Toybox
+    subjects: [cat]
+    styles: [notebook]
+    training:
+      subject: {rank: 1, steps: 1, learning-rate: 1e-3}
+      style: {rank: 1, steps: 1, learning-rate: 1e-3, seed: 5}
+    sampling: {steps: 1, guidance: 1}
+    pictures: 2
+    other-pictures: 1
+    contexts: [on grass]
+    rows:
+      - {name: base alone, loras: []}
+      - {name: direct merge, merge: direct}
+      - {name: "both, as they are", loras: [subject, style]}
+
+    """
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func run(_ text: String) throws -> Binary {
+    try text.write(toFile: folder("a.yaml"), atomically: true, encoding: .utf8)
+    return try Binary.run(["experiment", folder("a.yaml"), "--output", folder("out")])
+  }
+
+  private func results() throws -> ExperimentResults {
+    try JSONDecoder().decode(ExperimentResults.self, from: bytes(folder("out/results.json")))
+  }
+
+  @Test("what is done is not done again, and another row costs only itself")
+  func goesOn() throws {
+    let first = try run(description)
+    try #require(first.status == 0, "\(first.errors)")
+    let results = try results()
+    #expect(results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are"] && results.pairs == ["cat-notebook"])
+    #expect(
+      results.columns == ["subject", "style", "context (placed)", "subject (placed)", "subject (subject)", "style (style)"])
+    #expect(results.rows.allSatisfy { $0.figures[0].score.count == 2 && $0.figures[0].score.mean > 0 })
+    // Direct merge is both LoRAs at once, to the rounding of a picture.
+    #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
+    #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
+    #expect(try String(contentsOfFile: folder("out/report.html"), encoding: .utf8).contains("both, as they are"))
+
+    let pictures = "out/pairs/cat-notebook/direct-merge/styled"
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted()
+    #expect(names == ["0001-seed1000.png", "0002-seed1001.png", "run.json"])
+    func changed() throws -> Date {
+      let file = folder("\(pictures)/0001-seed1000.png")
+      return try #require(FileManager.default.attributesOfItem(atPath: file)[.modificationDate] as? Date)
+    }
+    let before = try changed()
+    // A picture that is gone is drawn again, and nothing else.
+    try FileManager.default.removeItem(atPath: folder("out/pairs/cat-notebook/base-alone/styled/0002-seed1001.png"))
+    let second = try run(description + "  - {name: half, merge: direct, weights: [0.5, 0.5]}\n")
+    try #require(second.status == 0, "\(second.errors)")
+    #expect(try changed() == before)
+    #expect(try self.results().rows.map(\.name).last == "half")
+    #expect(try self.results().rows[0] == results.rows[0])
+    #expect(FileManager.default.fileExists(atPath: folder("out/pairs/cat-notebook/base-alone/styled/0002-seed1001.png")))
+  }
+
+  @Test(
+    "a description that cannot be run",
+    arguments: [
+      ("pictures: 2", "picture: 2", "picture: no such setting; known are base, examples"),
+      ("subjects: [cat]", "subjects: [cow]", "subjects[1]: there is no example subject \"cow\"; choose one of cat, robot"),
+      (
+        "steps: 1, learning-rate", "steps: many, learning-rate", "training.subject.steps: found \"many\"; expected a whole number"
+      ),
+      ("{name: base alone, loras: []}", "{name: base alone}", "row \"base alone\": found none of loras, merge, zip, joint, of"),
+      ("merge: direct", "merge: sum", "row \"direct merge\": merge: sum; expected one of direct, svd"),
+      ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
+      ("rows:", "rows: [", "no YAML"),
+      ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected"),
+      ("name: base alone", "name: direct merge", "rows: \"direct merge\" is there twice"),
+    ])
+  func refused(what: String, by other: String, message: String) throws {
+    let text = description.replacing(what, with: other)
+    #expect(text != description)
+    let run = try run(text)
+    #expect(run.status == 1 && run.output == "")
+    #expect(run.errors.contains("a.yaml: ") && run.errors.contains(message), "\(run.errors)")
+  }
+}
