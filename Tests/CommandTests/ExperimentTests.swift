@@ -18,6 +18,7 @@ import Workflows
     pictures: 2
     other-pictures: 1
     contexts: [on grass]
+    reproduction-draws: 1
     rows:
       - {name: base alone, loras: []}
       - {name: direct merge, merge: direct}
@@ -43,7 +44,11 @@ import Workflows
     let results = try results()
     #expect(results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are"] && results.pairs == ["cat-notebook"])
     #expect(
-      results.columns == ["subject", "style", "context (placed)", "subject (placed)", "subject (subject)", "style (style)"])
+      results.columns == [
+        "subject", "style", "subject (placed)", "context (placed)", "subject (subject)", "style (style)", "subject error",
+        "style error",
+      ])
+    #expect(results.rows[0].figures.suffix(2).allSatisfy { abs($0.score.mean - 1) < 1e-6 }, "without LoRAs, all is missing")
     #expect(results.rows.allSatisfy { $0.figures[0].score.count == 2 && $0.figures[0].score.mean > 0 })
     // Direct merge is both LoRAs at once, to the rounding of a picture.
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })

@@ -43,6 +43,7 @@ extension Experiment {
     if let sampling = try file.mapping("sampling") { self.sampling = try Sampling(sampling) }
     pictures = try file.whole("pictures") ?? pictures
     otherPictures = try file.whole("other-pictures") ?? otherPictures
+    reproductionDraws = try file.whole("reproduction-draws") ?? reproductionDraws
     contexts = try file.texts("contexts") ?? contexts
     try file.finish()
   }

@@ -102,6 +102,8 @@ public struct Experiment: Codable, Sendable {
   public var pictures = 10
   /// Pictures of each other prompt.
   public var otherPictures = 2
+  /// Inputs of each LoRA on which predictions are compared, of four noisy pictures each.
+  public var reproductionDraws = 16
   /// Places where the subject is drawn.
   public var contexts: [String] = []
 }
@@ -116,7 +118,7 @@ extension Experiment {
     public var name: String { "\(subject.name)-\(style.name)" }
   }
 
-  /// What is drawn with each row of each pair.
+  /// What is asked of each row of each pair.
   public enum Exhibit: String, Codable, Sendable, CaseIterable {
     /// The subject in the style.
     case styled
@@ -126,6 +128,8 @@ extension Experiment {
     case subject
     /// What the style's LoRA was trained with.
     case style
+    /// Nothing is drawn: how far predictions for the training pictures are from each LoRA's (`Reproduction`).
+    case reproduction
   }
 
   public func prompts(_ exhibit: Exhibit, of pair: Pair) -> [String] {
@@ -134,6 +138,7 @@ extension Experiment {
     case .placed: contexts.map { "\(pair.subject.prompt) \($0)" }
     case .subject: [pair.subject.prompt]
     case .style: [pair.style.prompt]
+    case .reproduction: []
     }
   }
 
@@ -176,6 +181,7 @@ extension Experiment {
     _ = try allPairs
     try Demand.atLeast(1, pictures, "pictures")
     try Demand.atLeast(1, otherPictures, "other-pictures")
+    try Demand.atLeast(1, reproductionDraws, "reproduction-draws")
   }
 }
 

@@ -112,6 +112,15 @@ struct ExperimentPlan {
           guidance: sampling.guidance, seed: sampling.seed, count: experiment.count(exhibit), output: pictures,
           overwrite: true), record: "\(pictures)/run.json")
     }
+    func side(_ material: Experiment.Material, _ role: Experiment.Role) -> ZipAdapters.Side {
+      .init(lora: WeightedFile(lora(material, role)), images: material.images, prompt: material.prompt)
+    }
+    try add(
+      "measuring \(pair.name) by \(row.name)",
+      MeasureReproduction(
+        base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
+        draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
+      record: "\(folder)/reproduction.json.json")
     try add(
       "judging \(pair.name) by \(row.name)",
       JudgeToybox(

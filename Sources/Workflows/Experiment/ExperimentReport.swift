@@ -24,7 +24,8 @@ struct ExperimentReport {
     <h1>\(results.pairs.count) pairs, \(results.rows.count) ways</h1>
     <p>Subject and style are read from “a sbu X in szn style”, \(experiment.pictures) pictures of each pair; the rest from
     \(experiment.otherPictures) pictures of each prompt. Shares of what true renders reach: 1 is as good as the truth. Means with
-    95 % intervals (bootstrap over pairs and pictures).</p>
+    95 % intervals (bootstrap over pairs and pictures). Errors are distances from what each LoRA alone predicts for its noisy
+    pictures: 1 is as far as the base without it.</p>
     \(table { "<td>\($0.score)</td>" })
     <h2>Compared with \(escaped(results.reference))</h2>
     <p>By pictures with the same prompt and seed. Coloured where the interval excludes zero; behind it, in how many pairs there
@@ -52,7 +53,7 @@ struct ExperimentReport {
 
   private func gain(_ figure: ExperimentResults.Figure) -> String {
     guard let gain = figure.gain else { return "<td></td>" }
-    let color = !gain.excludesZero ? "" : gain.mean > 0 ? "better" : "worse"
+    let color = figure.isBetter.map { $0 ? "better" : "worse" } ?? ""
     let pairs = figure.gainByPair.count { $0 > 0 }
     return "<td class=\"\(color)\">\(gain.signed) · \(pairs)/\(results.pairs.count)</td>"
   }

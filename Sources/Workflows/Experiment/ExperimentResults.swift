@@ -1,5 +1,6 @@
 public import Evaluation
 internal import Foundation
+internal import Merging
 internal import OrderedCollections
 
 /// An experiment's figures: of every row over all pairs, and beside the row that the others are compared with.
@@ -16,7 +17,19 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     public let byPair: [Double]
     public let gainByPair: [Double]
 
-    public var name: String { exhibit == .styled ? measure : "\(measure) (\(exhibit.rawValue))" }
+    public var name: String {
+      switch exhibit {
+      case .styled: measure
+      case .reproduction: "\(measure) error"
+      default: "\(measure) (\(exhibit.rawValue))"
+      }
+    }
+
+    /// Whether the gain is one, beyond doubt; nil where it may be chance.
+    public var isBetter: Bool? {
+      guard let gain, gain.excludesZero else { return nil }
+      return (gain.mean > 0) != (exhibit == .reproduction)
+    }
   }
 
   public struct Row: Codable, Sendable, Equatable {
@@ -38,7 +51,7 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     self.reference = experiment.reference
     rows = experiment.rows.indices.map { row in
       let figures = Experiment.Exhibit.allCases.flatMap { exhibit in
-        exhibit.measures.compactMap { measure, _ -> Figure? in
+        ["subject", "style", "context"].compactMap { measure -> Figure? in
           func values(_ row: Int) -> [[Double]] { all[row].compactMap { $0[exhibit, measure] } }
           let (these, those) = (values(row), values(reference))
           guard !these.isEmpty else { return nil }
@@ -64,7 +77,8 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       return ([head] + lines).joined(separator: "\n")
     }
     return """
-      \(pairs.count) pairs, means with 95 % intervals (bootstrap over pairs and pictures). 1 is as good as the truth.
+      \(pairs.count) pairs, means with 95 % intervals (bootstrap over pairs and pictures). 1 is as good as the truth; errors are
+      distances from what each LoRA alone predicts, 1 as far as the base without it.
 
       \(table(\.score.description))
 
@@ -76,5 +90,17 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       })
 
       """
+  }
+}
+
+extension ExperimentScores {
+  /// What the jobs of one row and pair have found.
+  init(in folder: String) throws {
+    func read<Value: Decodable>(_ name: String, as: Value.Type) throws -> Value {
+      try JSONDecoder().decode(Value.self, from: Data(contentsOf: URL(filePath: "\(folder)/\(name)")))
+    }
+    self = try read("scores.json", as: ExperimentScores.self)
+    let errors = try read("reproduction.json", as: Reproduction.self).errors
+    (self[.reproduction, "subject"], self[.reproduction, "style"]) = ([errors[0]], [errors[1]])
   }
 }

@@ -49,7 +49,7 @@ public struct JudgeToybox: Workflow {
     var inputs: [String] = []
     for exhibit in Experiment.Exhibit.allCases {
       let folder = "\(pictures)/\(exhibit.rawValue)"
-      guard Paths.isFolder(folder) else { continue }
+      guard !exhibit.measures.isEmpty, Paths.isFolder(folder) else { continue }
       let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
       let files = names.map { "\(folder)/\($0)" }
       inputs += files
@@ -74,6 +74,7 @@ extension Experiment.Exhibit {
     case .placed: [("context", [.context]), ("subject", Attribute.ofSubject)]
     case .subject: [("subject", Attribute.ofSubject)]
     case .style: [("style", Attribute.ofStyle)]
+    case .reproduction: []
     }
   }
 }
@@ -86,7 +87,9 @@ struct ExampleTruth {
 
   private var photographed: Subject { subject.scenes[0].subject }
 
-  /// - Parameter count: of all pictures, the same number in each place.
+  /// - Parameters:
+  ///   - exhibit: one that is drawn.
+  ///   - count: of all pictures, the same number in each place.
   func scenes(_ exhibit: Experiment.Exhibit, places: [Context], count: Int) -> [Scene] {
     var random = SplitMix64(seed: seed)
     return (0..<count).map { index in
@@ -96,6 +99,7 @@ struct ExampleTruth {
       case .placed: Scene(photographed, context: places[index * places.count / count], pose: pose)
       case .subject: Scene(photographed, pose: pose)
       case .style: Scene(style.scenes[0].subject, style: style.scenes[0].style, pose: pose)
+      case .reproduction: preconditionFailure("nothing is drawn for it")
       }
     }
   }

@@ -38,8 +38,7 @@ public struct RunExperiment: Workflow {
     try Paths.makeFolder(output)
     try run(jobs, progress: progress)
     let results = try ExperimentResults(experiment) { row, pair in
-      let path = "\(ExperimentPlan.folder(row, of: pair, in: output))/scores.json"
-      return try JSONDecoder().decode(ExperimentScores.self, from: Data(contentsOf: URL(filePath: path)))
+      try ExperimentScores(in: ExperimentPlan.folder(row, of: pair, in: output))
     }
     let files = ["results.json", "results.md", "report.html"].map { "\(output)/\($0)" }
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)

@@ -1,0 +1,41 @@
+public import LoRA
+internal import Torch
+
+/// How well a merged adapter does what each LoRA does alone, on noise that no optimisation has seen: for LoRA k
+///
+///     E ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖² / E ‖(D ⊕ L_k)(x_k, p_k) − D(x_k, p_k)‖²
+///
+/// the fidelity terms of ZipLoRA's objective (Eq 3, squared) in units that need no explanation: 0 where the LoRA is
+/// reproduced, 1 where the merged one is as far off as no LoRA at all.
+public struct Reproduction: Codable, Sendable, Equatable {
+  /// Of each LoRA.
+  public let errors: [Double]
+
+  /// - Parameters:
+  ///   - merged: adapters that act together; none is the base alone.
+  ///   - loras: in the order of the probe.
+  ///   - draws: inputs of each LoRA.
+  /// - Throws: `AttachmentError`, and what the probe throws.
+  public init<Probe: FidelityProbe>(
+    of merged: [Adapter], loras: [Adapter], probe: Probe, draws: Int, seed: UInt64 = 0
+  ) throws {
+    let whole = Attachment(try merged.flatMap { try Attachment($0, to: probe.projections).places })
+    let generator = Generator(seed: seed)
+    errors = try loras.enumerated().map { index, lora in
+      let teacher = try Attachment(lora, to: probe.projections)
+      var (apart, changed) = (0.0, 0.0)
+      for _ in 0..<draws {
+        let input = try probe.draw(index, generator: generator)
+        let (base, wanted, found) = try withoutGrad {
+          (
+            try probe.prediction(of: input), try teacher.whileAttached { try probe.prediction(of: input) },
+            try whole.whileAttached { try probe.prediction(of: input) }
+          )
+        }
+        apart += (found - wanted).to(dtype: .float32).square().sum().item()
+        changed += (wanted - base).to(dtype: .float32).square().sum().item()
+      }
+      return apart / changed
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import LoRA
+import Merging
+import OrderedCollections
+import Testing
+import Torch
+
+@Suite struct ReproductionTests {
+  let model = ToyModel(dtype: .float64)
+
+  private func errors(_ merged: [Adapter], seed: UInt64 = 0) throws -> [Double] {
+    try Reproduction(of: merged, loras: model.pair.map(\.adapter), probe: model, draws: 3, seed: seed).errors
+  }
+
+  @Test("a LoRA reproduces itself, and no LoRA is as far off as no LoRA")
+  func bounds() throws {
+    let (subject, style) = (model.pair[0].adapter, model.pair[1].adapter)
+    #expect(try errors([subject])[0] == 0 && errors([style])[1] == 0)
+    #expect(try errors([]) == [1, 1])
+    #expect(try errors([subject])[1] > 0.5)
+    #expect(model.projections.values.allSatisfy { $0.branches.isEmpty }, "nothing stays attached")
+  }
+
+  @Test("the definition, and that adapters act together")
+  func definition() throws {
+    let loras = model.pair.map(\.adapter)
+    let merged = try DirectMerge().merge(model.pair, context: MergeContext()).adapter
+    #expect(zip(try errors(loras), try errors([merged])).allSatisfy { abs($0 - $1) < 1e-5 })
+    let generator = Generator(seed: 2)
+    for (index, found) in try errors(loras, seed: 2).enumerated() {
+      var (apart, changed) = (0.0, 0.0)
+      for _ in 0..<3 {
+        let input = model.draw(index, generator: generator)
+        let base = model.prediction(of: input)
+        let alone = try Attachment(loras[index], to: model.projections).whileAttached { model.prediction(of: input) }
+        let both = try Attachment(merged, to: model.projections).whileAttached { model.prediction(of: input) }
+        apart += (both - alone).square().sum().item()
+        changed += (alone - base).square().sum().item()
+      }
+      #expect(abs(found - apart / changed) < 1e-6, "\(found), \(apart / changed)")
+    }
+  }
+
+  @Test func zippingBringsItDown() throws {
+    let zip = try ZipLoRA(model.pair, probe: model, options: ZipOptions(steps: 60, learningRate: 0.03, scope: .everything))
+    try zip.optimize()
+    let (before, after) = (try errors(model.pair.map(\.adapter)), try errors([zip.zipped()]))
+    #expect(after.reduce(0, +) < 0.6 * before.reduce(0, +), "\(before) → \(after)")
+  }
+}
