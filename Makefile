@@ -73,9 +73,10 @@ fuzz: fuzzer ## look for LoRA files that crash the readers, FUZZ_SECONDS=600 lon
 	$(fuzzer) .build/fuzz/corpus Fuzz/Corpus Fuzz/Findings -dict=Fuzz/safetensors.dict -artifact_prefix=.build/fuzz/ \
 	  -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(if $(filter-out 1,$(FUZZ_JOBS)),-fork=$(FUZZ_JOBS))
 
-fuzz-corpus: fuzzer ## keep the fewest of the files that `make fuzz` found which reach all that they reach, in Fuzz/Corpus
-	@mkdir -p .build/fuzz/kept && rm -f .build/fuzz/kept/*
-	$(fuzzer) -set_cover_merge=1 -use_counters=0 .build/fuzz/kept Fuzz/Findings Fuzz/Corpus .build/fuzz/corpus
+fuzz-corpus: fuzzer ## keep the fewest of the small files from `make fuzz` that reach all that they reach, in Fuzz/Corpus
+	@rm -rf .build/fuzz/small .build/fuzz/kept && mkdir .build/fuzz/small .build/fuzz/kept
+	find Fuzz/Corpus .build/fuzz/corpus -type f -size -900c -exec cp {} .build/fuzz/small \;
+	$(fuzzer) -set_cover_merge=1 -use_counters=0 .build/fuzz/kept Fuzz/Findings .build/fuzz/small
 	rm -f Fuzz/Corpus/* && cp .build/fuzz/kept/* Fuzz/Corpus/
 
 clean: ## remove what was built
