@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens bench-zip bench-svd clean distclean
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens bench-zip bench-svd fuzzer fuzz fuzz-corpus clean distclean
 
 # Where the demo writes its report.
 DEMO_OUTPUT ?= demo
@@ -11,13 +11,17 @@ BENCH_OPTIONS ?= --width 512 --height 512 --dtype bfloat16 --steps 3
 BENCH_ROUNDS ?= 1 2
 BENCH_PYTHON ?= .venv-goldens/bin/python
 
+# How long `make fuzz` runs, and in how many processes.
+FUZZ_SECONDS ?= 600
+FUZZ_JOBS ?= 1
+
 libtorch := $(or $(LIBTORCH),$(CURDIR)/.libtorch)
 export PKG_CONFIG_PATH := $(CURDIR)/.libtorch/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
 # One configuration for everything, and tests without @testable, so that no target builds again what another has built.
 # The rpath stands here because SwiftPM takes none from a pkg-config file.
 swift_flags := --configuration release -Xlinker -rpath -Xlinker "$(libtorch)/lib"
-swift_sources := Package.swift Sources Tests Benchmarks
+swift_sources := Package.swift Sources Tests Benchmarks Fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +60,24 @@ bench-zip: bootstrap ## time a zip step of SDXL's size, in turns with PyTorch's 
 bench-svd: bootstrap ## time merging a rank-64 pair at SDXL's layers by svd, beside a dense SVD (Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product SVDMergeBenchmark
 	.build/release/SVDMergeBenchmark
+
+# libFuzzer comes with the toolchain; its flag instruments the readers, so they are built apart from everything else. A file
+# that takes 10 seconds or 2 GiB is a finding, as a crash is. Swift's own report of a crash would come before libFuzzer's.
+fuzzer := SWIFT_BACKTRACE=enable=no OMP_NUM_THREADS=1 .build/fuzz/release/ReaderFuzzer -max_len=8192 -timeout=10 -rss_limit_mb=2048
+
+fuzzer: bootstrap
+	ZIPLORA_FUZZING=1 swift build $(swift_flags) --scratch-path .build/fuzz -Xswiftc -sanitize=fuzzer --product ReaderFuzzer
+	@mkdir -p .build/fuzz/corpus
+
+fuzz: fuzzer ## look for LoRA files that crash the readers, FUZZ_SECONDS=600 long, with FUZZ_JOBS=1 processes
+	$(fuzzer) .build/fuzz/corpus Fuzz/Corpus Fuzz/Findings -dict=Fuzz/safetensors.dict -artifact_prefix=.build/fuzz/ \
+	  -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(if $(filter-out 1,$(FUZZ_JOBS)),-fork=$(FUZZ_JOBS))
+
+fuzz-corpus: fuzzer ## keep the fewest of the small files from `make fuzz` that reach all that they reach, in Fuzz/Corpus
+	@rm -rf .build/fuzz/small .build/fuzz/kept && mkdir .build/fuzz/small .build/fuzz/kept
+	find Fuzz/Corpus .build/fuzz/corpus -type f -size -900c -exec cp {} .build/fuzz/small \;
+	$(fuzzer) -set_cover_merge=1 -use_counters=0 .build/fuzz/kept Fuzz/Findings .build/fuzz/small
+	rm -f Fuzz/Corpus/* && cp .build/fuzz/kept/* Fuzz/Corpus/
 
 clean: ## remove what was built
 	rm -rf .build

@@ -145,6 +145,15 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // Everything that reads LoRA files, on one file; for the fuzzer and for the tests of what it found.
+    .target(
+      name: "ReaderTrial",
+      dependencies: [
+        "LoRA", "Merging", "SafeTensors", "Torch",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      path: "Fuzz/Trial",
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
@@ -228,6 +237,7 @@ let package = Package(
       ],
       exclude: ["Help"],
       swiftSettings: swiftSettings),
+    .testTarget(name: "ReaderTrialTests", dependencies: ["ReaderTrial"], swiftSettings: swiftSettings),
   ],
   cxxLanguageStandard: .cxx20
 )
@@ -250,4 +260,18 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
       dependencies: ["LoRA", "Torch"],
       path: "Benchmarks/SVDMerge",
       swiftSettings: swiftSettings))
+}
+
+// The fuzzer, too (`make fuzz`). Its main is libFuzzer's, which a Swift executable cannot have.
+if Context.environment["ZIPLORA_FUZZING"] == "1" {
+  package.targets.append(
+    .target(
+      name: "ReaderMutation",
+      dependencies: [
+        "ReaderTrial", "LoRA", "SafeTensors", "Torch",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      path: "Fuzz/Mutation",
+      swiftSettings: swiftSettings))
+  package.targets.append(.executableTarget(name: "ReaderFuzzer", dependencies: ["ReaderMutation"], path: "Fuzz/Fuzzer"))
 }

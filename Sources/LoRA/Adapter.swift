@@ -35,10 +35,10 @@ public struct LowRankFactors {
     (upMatrix.to(dtype: dtype).matmul(downMatrix.to(dtype: dtype)) * scale).reshaped(weightShape)
   }
 
-  /// ‖ΔW‖, the Frobenius norm, from r×r matrices: ‖BA‖² = Σ (BᵀB) ∘ (AAᵀ).
+  /// ‖ΔW‖, the Frobenius norm, from r×r matrices: ‖BA‖² = Σ (BᵀB) ∘ (AAᵀ); from ΔW where that is smaller.
   public var norm: Double {
-    let a = downMatrix.to(dtype: .float64)
-    let b = upMatrix.to(dtype: .float64)
+    let (a, b) = doubles
+    guard rank * rank <= b.dim(0) * a.dim(1) else { return b.matmul(a).norm().item() * Swift.abs(scale) }
     let squared = (b.transposed().matmul(b) * a.matmul(a.transposed())).sum().item()
     return Swift.max(squared, 0).squareRoot() * Swift.abs(scale)
   }

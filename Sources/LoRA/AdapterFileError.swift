@@ -49,6 +49,9 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     case unsupported(String, form: String)
     case notFloatingPoint(String, DType)
     case notFinite(String)
+    case tooLarge(String, Double, limit: Double)
+    /// A layer larger than any model has.
+    case hugeWeight(String, shape: [Int], limit: Int)
     case noSuchLayer(String)
     case twice(String, [String])
     case ambiguous(String, [String])
@@ -79,6 +82,10 @@ public struct AdapterFileError: Error, CustomStringConvertible {
         "\(stem) is \(form), which is not read; have the tool that made it extract a LoRA"
       case .notFloatingPoint(let key, let dtype): "\(key) holds \(dtype), expected floating-point numbers"
       case .notFinite(let key): "\(key) holds infinite numbers or NaN"
+      case .tooLarge(let key, let number, let limit):
+        "\(key) holds \(number), expected numbers up to \(limit); the file is damaged or its training has diverged"
+      case .hugeWeight(let stem, let shape, let limit):
+        "\(stem) is for a weight \(shape), expected at most \(limit) numbers; no model has such a layer"
       case .noSuchLayer(let stem): "no layer of the base model is called \(stem)"
       case .twice(let path, let stems): "\(path) is changed twice, as \(stems.joined(separator: " and "))"
       case .ambiguous(let stem, let paths):

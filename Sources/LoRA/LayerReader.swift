@@ -56,7 +56,7 @@ struct LayerReader {
       return nil
     }
     var tensors: [AdapterKey.Part: Tensor] = [:]
-    for (part, key) in keys { tensors[part] = try numbers(key) }
+    for (part, key) in keys { tensors[part] = try numbers(key, part) }
     let layer = LayerTensors(
       stem: stem, tensors: tensors, statedAlpha: { [alphas] in alphas.alpha(of: stem, rank: $0) },
       key: { [dialect] in keys[$0] ?? dialect.key(stem, $0) })
@@ -67,11 +67,20 @@ struct LayerReader {
     return LayerChange(form: form, magnitude: magnitude)
   }
 
-  /// A tensor of finite floating-point numbers.
-  private func numbers(_ key: String) throws -> Tensor {
+  /// The largest of float16, which most files are of and all tools compute with. Products of so many factors as a layer has
+  /// stay finite in 32 bits.
+  private static let largestNumber = 65504.0
+
+  /// A tensor of finite floating-point numbers, which except for alpha are none that only damage explains.
+  private func numbers(_ key: String, _ part: AdapterKey.Part) throws -> Tensor {
     let tensor = try collection.tensor(key)
     guard tensor.dtype.isFloatingPoint else { throw AdapterFileError.Defect.notFloatingPoint(key, tensor.dtype) }
-    guard tensor.isFinite().allHold() else { throw AdapterFileError.Defect.notFinite(key) }
+    // NaN wins over every number.
+    let largest = tensor.count > 0 ? tensor.abs().max().item() : 0
+    guard largest.isFinite else { throw AdapterFileError.Defect.notFinite(key) }
+    guard largest <= Self.largestNumber || part == .alpha else {
+      throw AdapterFileError.Defect.tooLarge(key, largest, limit: Self.largestNumber)
+    }
     return tensor
   }
 }

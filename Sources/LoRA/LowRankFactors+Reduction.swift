@@ -80,7 +80,7 @@ extension LowRankFactors {
       up: up.reshaped([up.dim(0), up.dim(1)] + weightShape.dropFirst(2).map { _ in 1 }), alpha: alpha ?? Double(down.dim(0)))
   }
 
-  /// down and up as matrices in 64 bits, for decompositions.
+  /// down and up as matrices in 64 bits, for decompositions and norms.
   package var doubles: (down: Tensor, up: Tensor) { (downMatrix.to(dtype: .float64), upMatrix.to(dtype: .float64)) }
 
   /// The thin SVD of ΔW: U [out, k], S [k] in descending order, Vᵀ [k, in·k·k], without singular values below 1e-7 of the

@@ -68,7 +68,10 @@ struct MetadataDescription {
     for (_, tags) in object(key) ?? [:] {
       guard case .object(let tags) = tags else { continue }
       for (tag, count) in tags {
-        if case .number(let number) = count, let number = Int(exactly: number) { counts[tag.trimmed, default: 0] += number }
+        // Counts of captions, which 32 bits hold and whose sums 64 do.
+        if case .number(let number) = count, let number = Int32(exactly: number) {
+          counts[tag.trimmed, default: 0] += Int(number)
+        }
       }
     }
     let ordered = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }

@@ -45,7 +45,7 @@ public struct MergeShares: Codable, Sendable, Equatable {
 
   private var isSound: Bool {
     !inputs.isEmpty && inputs.allSatisfy { $0.weight.isFinite }
-      && ([ranks] + exceptions.values).allSatisfy { $0.count == inputs.count && $0.allSatisfy { $0 >= 0 } }
+      && ([ranks] + exceptions.values).allSatisfy { $0.count == inputs.count && $0.allSatisfy((0...Int(Int32.max)).contains) }
   }
 
   /// As it stands in metadata.

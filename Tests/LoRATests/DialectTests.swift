@@ -197,6 +197,30 @@ import Torch
     #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn[12]\\.to_(q|k)": 3}}"#) == [3, 3, 4])
   }
 
+  @Test(
+    "expressions of paths or their endings, as Python's re reads them",
+    arguments: [
+      (#"to_[qk]"#, [1, 1, 0]), (#"to_[^q]"#, [0, 1, 0]), (#"attn\d\.to_\w"#, [1, 1, 0]), (#".*"#, [1, 1, 1]),
+      (#"^mid_block.*(to_q|to_v)$"#, [1, 0, 0]), (#"^attn1\.to_q"#, [0, 0, 0]), (#"o_q|fc\d+"#, [0, 0, 1]),
+      (#"(?:\w+\.)+to_q"#, [1, 0, 0]),
+      (#"attn[0-9]{1}.to_.{1,3}?"#, [1, 1, 0]), (#"(layers\.\d+\.)?mlp\.fc[12]"#, [0, 0, 1]), (#"fc1{2,}"#, [0, 0, 0]),
+      (#"|x"#, [0, 0, 0]), (#"to_q\b"#, nil), (#"(?=to_q)to_q"#, nil), (#"(to_q)\1"#, nil), (#"*"#, nil), (#"to_q**"#, nil),
+      (#"a{2"#, nil),
+      (#"[z-a]"#, nil), (#"[]"#, nil), (#")"#, nil), (#"((a{200}){200}){200}"#, nil), (#"((){60000}){60000}"#, nil),
+      // Ways to match that a matcher which tries one after the other would never be through with.
+      (#"(.*.*)*x"#, [0, 0, 0]), (#"(.*)*.*.*.*.*.*.*.*1"#, [0, 0, 1]), (#"(([a-z_]+|\w+)+\W?)+!"#, [0, 0, 0]),
+    ] as [(String, [Int]?)])
+  func expressions(expression: String, matches: [Int]?) throws {
+    let escaped = expression.replacing("\\", with: "\\\\")
+    let text = #"{"unet.alpha_pattern": {"\#(escaped)": 3}, "text_encoder.alpha_pattern": {"\#(escaped)": 3}}"#
+    guard let matches else {
+      let error = try #require(throws: AdapterFileError.self) { try alphas(text) }
+      #expect(error.description.contains("alpha_pattern that is no regular expression: \(expression)\n(groups, choices, sets"))
+      return
+    }
+    #expect(try alphas(text) == matches.map { $0 == 1 ? 3 : 4 })
+  }
+
   @Test("rsLoRA divides alpha by the root of the rank")
   func rsLoRA() throws {
     #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.use_rslora": true}"#) == [16, 16, 4])

@@ -79,6 +79,39 @@ import Torch
     #expect(try reading(parts, shape: [5, 3, 3, 3]).reductions.isEmpty, "it is a LoRA")
   }
 
+  @Test("tensors of several types in one layer", arguments: [DType.float16, .bfloat16])
+  func mixedTypes(dtype: DType) throws {
+    func mixed(_ parts: OrderedDictionary<String, Tensor>) throws {
+      let rounded = parts.mapValues { $0.to(dtype: dtype).to(dtype: .float32) }
+      let shape = try #require(try file(rounded).layers.values.first?.weightShape)
+      let expected = try delta(rounded, shape: shape)
+      for part in parts.keys {
+        let one = rounded.merging([part: rounded[part]!.to(dtype: dtype)]) { $1 }
+        expectClose(try delta(one, shape: shape), expected, within: 1e-6, part)
+      }
+    }
+    try mixed([
+      "lora_down.weight": random(2, 3, 1, 1), "lora_mid.weight": random(2, 2, 3, 3), "lora_up.weight": random(5, 2, 1, 1),
+    ])
+    try mixed(["hada_w1_a": random(6, 2), "hada_w1_b": random(2, 5), "hada_w2_a": random(6, 3), "hada_w2_b": random(3, 5)])
+    try mixed(["lokr_w1": random(2, 3), "lokr_t2": random(2, 2, 3, 3), "lokr_w2_a": random(2, 4), "lokr_w2_b": random(2, 2)])
+  }
+
+  @Test("ranks far above those of the weight take no more memory than the file")
+  func excessiveRanks() throws {
+    // r × r matrices, or all pairs of ranks, would take tens of gigabytes.
+    let (down, up) = (random(100_000, 1), random(1, 100_000))
+    let product = up.matmul(down).item()
+    let lora = try reading(["lora_down.weight": down, "lora_up.weight": up, "alpha": Tensor(100_000)], shape: [1, 1])
+    #expect(abs(lora.adapter.norm - abs(product)) < 1e-9 * abs(product))
+    let loha = try delta(
+      ["hada_w1_a": up, "hada_w1_b": down, "hada_w2_a": up, "hada_w2_b": down, "alpha": Tensor(100_000)], shape: [1, 1])
+    #expect(abs(loha.item() - product * product) < 1e-9 * product * product)
+    let lokr = try delta(
+      ["lokr_w1_a": up, "lokr_w1_b": down, "lokr_w2_a": up, "lokr_w2_b": down, "alpha": Tensor(100_000)], shape: [1, 1])
+    #expect(abs(lokr.item() - product * product) < 1e-9 * product * product)
+  }
+
   @Test("LoHa is exact at rank r²")
   func hadamard() throws {
     let (a1, b1, a2, b2) = (random(6, 2), random(2, 5), random(6, 2), random(2, 5))
@@ -264,6 +297,20 @@ import Torch
     #expect(error.description.contains("\(Self.stem) is DoRA, which depends on the base model's weights; give the base model"))
     #expect(Inspection(file).problems.first?.contains("1 layers are DoRA") == true)
     #expect(Inspection(file).forms.map(\.name) == ["\(form) with DoRA"])
+  }
+
+  @Test("DoRA of a convolution laid flat", arguments: [false, true])
+  func magnitudesOfFlatConvolution(perOutput: Bool) throws {
+    let projection = Conv2d(WeightStore(.random(Generator(seed: 3))).root, 3, 4, kernel: 3)
+    let (down, up, magnitudes) = (random(2, 27), random(4, 2), random(perOutput ? 4 : 27))
+    let file = try file([
+      "lora_down.weight": down, "lora_up.weight": up, "dora_scale": magnitudes.reshaped(perOutput ? [4, 1] : [1, 27]),
+    ])
+    let found = try file.adapter(for: [Self.path: projection]).factors[Self.path]!
+    #expect(found.weightShape == [4, 3, 3, 3])
+    let expected = decomposed(
+      projection.weight.reshaped(4, 27), up.matmul(down), magnitudes.doubles(), perOutput: perOutput)
+    expectClose(found.delta(dtype: .float64).reshaped(4, 27), expected, within: 1e-5)
   }
 
   // MARK: what no LoRA holds

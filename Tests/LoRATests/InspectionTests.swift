@@ -108,6 +108,8 @@ import Torch
       "ss_tag_frequency": "{broken", "ss_base_model_version": "sdxl_base_v1-0", "ss_network_dim": "8",
     ])
     #expect(report.problems.count == 3)
+    let most = #"{"a": {"cat": 9223372036854774784, "dog": 3}, "b": {"cat": 9223372036854774784}}"#
+    #expect(try inspection(["ss_tag_frequency": most]).0.triggers.map(\.text) == ["dog"], "counts that nobody can have counted")
     for text in [
       "the metadata ss_tag_frequency is not a JSON object", "for Stable Diffusion XL (cross-attention width 2048), but",
       "the metadata says rank 8, but the tensors have 2",

@@ -1,6 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import SafeTensors
 import Testing
 import Torch
 
@@ -115,6 +116,40 @@ import Torch
       "a square layer the other way round", "the factors give a weight [2, 2], but transposed they would fit the model's [4, 4]"
     ) {
       layer(["lora_down.weight": .ones([4, 2]), "lora_up.weight": .ones([2, 4])], stem: square)
+    },
+    Case("no inputs", "has lora_down.weight [2, 0], lora_up.weight [6, 2]; expected sizes of at least 1") {
+      layer(["lora_down.weight": .ones([2, 0]), "lora_up.weight": .ones([6, 2])])
+    },
+    Case("a number that no training gives", "\(kohya).lora_up.weight holds 100000.0, expected numbers up to 65504.0; the file is")
+    {
+      layer(["lora_down.weight": .ones([2, 4]), "lora_up.weight": .full([6, 2], 100_000)])
+    },
+    Case("an alpha beyond all measure", ".alpha holds 4294967296000000.0, expected numbers up to 1000000000000.0") {
+      sound().merging(layer(["alpha": Tensor(0x1p32 * 1e6)])) { $1 }
+    },
+    Case("a small kernel of a huge weight", "\(kohya) is for a weight [6, 9000, 100, 100], expected at most 268435456 numbers") {
+      layer([
+        "lora_down.weight": .ones([1, 9000, 1, 1]), "lora_mid.weight": .ones([1, 1, 100, 100]),
+        "lora_up.weight": .ones([6, 1, 1, 1]),
+      ])
+    },
+    Case("LoHa of a huge weight", "\(kohya) is for a weight [20000, 20000], expected at most") {
+      layer([
+        "hada_w1_a": .ones([20000, 1]), "hada_w1_b": .ones([1, 20000]), "hada_w2_a": .ones([20000, 1]),
+        "hada_w2_b": .ones([1, 20000]),
+      ])
+    },
+    Case("LoHa with a kernel of a huge weight", "\(kohya) is for a weight [6, 9000, 100, 100], expected at most") {
+      layer([
+        "hada_w1_a": .ones([1, 6]), "hada_w1_b": .ones([1, 9000]), "hada_w2_a": .ones([1, 6]), "hada_w2_b": .ones([1, 9000]),
+        "hada_t1": .ones([1, 1, 100, 100]), "hada_t2": .ones([1, 1, 100, 100]),
+      ])
+    },
+    Case("LoKr of a huge weight", "\(kohya) is for a weight [20000, 20000], expected at most") {
+      layer(["lokr_w1": .ones([20000, 1]), "lokr_w2": .ones([1, 20000])])
+    },
+    Case("LoKr with an empty half", "expected lokr_w2_a and lokr_w2_b as matrices with sizes of at least 1") {
+      layer(["lokr_w1": .ones([2, 2]), "lokr_w2_a": .ones([0, 1]), "lokr_w2_b": .ones([1, 2])])
     },
     Case("mid between matrices", "expected up [out, rank, 1, 1], mid [rank, rank, k, k] and down [rank, in, 1, 1]") {
       sound().merging(layer(["lora_mid.weight": .ones([2, 2, 3, 3])])) { $1 }
@@ -265,6 +300,18 @@ import Torch
     let folder = try TemporaryFolder()
     try saveSafeTensors(Halves(dialect).tensors(.ones([2, 4]), .ones([6, 2])), to: folder.file("good.safetensors"))
     #expect(try AdapterFile.read(folder.file("good.safetensors"), for: Self.base).factors.count == 1)
+  }
+
+  @Test(
+    "a shape that the format allows and no tensor can have",
+    arguments: [[0, 6, 1 << 31, 1 << 31], Array(repeating: 1, count: 65)])
+  func impossibleShape(shape: [Int]) throws {
+    let folder = try TemporaryFolder()
+    let (path, key) = (folder.file("bad.safetensors"), "\(Self.kohya).diff")
+    let bytes = Array(repeating: UInt8(0), count: shape[0] * 4)
+    try SafeTensorsFile.write([SafeTensorsSource(name: key, dtype: .F32, shape: shape, bytes: bytes)], to: path)
+    let error = try #require(throws: TensorFileError.self) { try AdapterFile(path: path) }
+    #expect(error.description.hasPrefix("\(path): \(key) has the shape \(shape); supported: up to 64 axes"))
   }
 
   @Test func foldersAndCompanions() throws {

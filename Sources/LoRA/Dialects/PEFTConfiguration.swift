@@ -7,12 +7,12 @@ struct PEFTConfiguration {
   /// A module path or its ending; peft also takes regular expressions.
   private enum Pattern {
     case ending(String)
-    case expression(Regex<AnyRegexOutput>)
+    case expression(ModulePattern)
 
     func matches(_ module: String) -> Bool {
       switch self {
       case .ending(let ending): module == ending || module.hasSuffix(".\(ending)")
-      case .expression(let expression): module.wholeMatch(of: expression) != nil
+      case .expression(let expression): expression.matches(module)
       }
     }
   }
@@ -50,8 +50,11 @@ struct PEFTConfiguration {
     // diffusers anchors a full path with ^, which for a full path means the same as an ending.
     let plain = text.hasPrefix("^") ? String(text.dropFirst()) : text
     if plain.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) { return .ending(plain) }
-    guard let expression = try? Regex("(.*\\.)?(\(text))") else {
-      throw MetadataError(key: key, problem: "has an alpha_pattern that is no regular expression: \(text)")
+    guard let expression = ModulePattern(text) else {
+      throw MetadataError(
+        key: key,
+        problem: "has an alpha_pattern that is no regular expression: \(text)\n"
+          + "(groups, choices, sets and repetitions are read, look-around and back-references are not)")
     }
     return .expression(expression)
   }

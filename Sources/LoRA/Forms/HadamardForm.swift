@@ -15,9 +15,12 @@ struct HadamardForm: LayerForm {
   private let scale: Double
   let rank: Int?
   let alpha: Double?
+  let dtype: DType
 
   init(_ tensors: LayerTensors) throws(AdapterFileError.Defect) {
     let parts = Self.parts
+    dtype = try tensors.all(parts[0], parts[1], parts[2], parts[3])[0].dtype
+    let tensors = tensors.widened()
     let found = try tensors.all(parts[0], parts[1], parts[2], parts[3])
     try tensors.require(
       found.allSatisfy { $0.rank == 2 && $0.count > 0 }, parts, "four matrices hada_w1_a, w1_b, w2_a and w2_b")
@@ -29,8 +32,9 @@ struct HadamardForm: LayerForm {
       let (a, b) = (found[2 * index], found[2 * index + 1])
       if let kernel {
         try tensors.require(
-          kernel.rank == 4 && kernel.shape.prefix(2) == [a.dim(0), b.dim(0)], parts,
+          kernel.rank == 4 && kernel.count > 0 && kernel.shape.prefix(2) == [a.dim(0), b.dim(0)], parts,
           "hada_t [rank, rank, k, k] between w_a [rank, out] and w_b [rank, in]")
+        try tensors.requirePossible([max(a.dim(0), a.dim(1)), b.dim(1)] + kernel.shape.dropFirst(2))
         // [i, j, k, k] and [j, in] → [i, in, k, k]
         let right = kernel.permuted(0, 2, 3, 1).matmul(b).permuted(0, 3, 1, 2)
         pairs.append((a.transposed(), right.contiguous()))
@@ -42,6 +46,7 @@ struct HadamardForm: LayerForm {
     try tensors.require(
       pairs[0].left.dim(0) == pairs[1].left.dim(0) && pairs[0].right.shape.dropFirst() == pairs[1].right.shape.dropFirst(),
       parts, "two products of the same shape")
+    try tensors.requirePossible([pairs[0].left.dim(0)] + pairs[0].right.shape.dropFirst())
     self.pairs = pairs
     let rank = found[1].dim(0)
     let alpha = try tensors.alpha(rank: rank)
@@ -49,11 +54,16 @@ struct HadamardForm: LayerForm {
   }
 
   var weightShape: [Int] { [pairs[0].left.dim(0)] + pairs[0].right.shape.dropFirst() }
-  var dtype: DType { pairs[0].left.dtype }
 
   func factors() -> LowRankFactors {
     let (first, second) = (pairs[0], pairs[1])
     let count = first.left.dim(1) * second.left.dim(1)
+    let columns = first.right.flattened(from: 1).dim(1)
+    // With more pairs than the weight has rows or columns, the weight itself is smaller.
+    guard count < min(first.left.dim(0), columns) else {
+      let products = [first, second].map { $0.left.matmul($0.right.flattened(from: 1)) }
+      return DenseForm((products[0] * products[1] * scale).reshaped(weightShape)).factors()
+    }
     let left = (first.left.unsqueezed(2) * second.left.unsqueezed(1)).reshaped(first.left.dim(0), count)
     let right = first.right.flattened(from: 1).unsqueezed(1) * second.right.flattened(from: 1).unsqueezed(0)
     return LowRankFactors(

@@ -14,13 +14,19 @@ struct KroneckerForm: LayerForm {
   private let scale: Double
   let rank: Int?
   let alpha: Double?
+  let dtype: DType
 
   init(_ tensors: LayerTensors) throws(AdapterFileError.Defect) {
     let parts = Self.parts
+    let dtype = (tensors[parts[3]] ?? tensors[parts[5]])?.dtype
+    let tensors = tensors.widened()
     let (left, leftRank) = try Self.side(tensors, whole: parts[0], a: parts[1], b: parts[2], kernel: nil)
     let (right, rightRank) = try Self.side(tensors, whole: parts[3], a: parts[4], b: parts[5], kernel: parts[6])
     try tensors.require(left.down.rank == 2, parts, "a matrix as the first side")
-    (self.left, self.right) = (left, right)
+    try tensors.requirePossible(Self.weightShape(left, right))
+    (self.left, self.right) = (left.compact, right.compact)
+    // The second side is there, whole or in halves.
+    self.dtype = dtype ?? .float32
     // Where neither side is a product there is no rank, and LyCORIS leaves alpha out of account.
     rank = rightRank ?? leftRank
     let alpha: Double? = if let rank { try tensors.alpha(rank: rank) } else { nil }
@@ -40,24 +46,28 @@ struct KroneckerForm: LayerForm {
     }
     let halves = try tensors.all(a, b)
     let (up, down) = (halves[0], halves[1])
-    try tensors.require(up.rank == 2 && down.rank == 2 && down.count > 0, parts, "\(a) and \(b) as matrices")
+    try tensors.require(
+      up.rank == 2 && down.rank == 2 && up.count > 0 && down.count > 0, parts,
+      "\(a) and \(b) as matrices with sizes of at least 1")
     let rank = down.dim(0)
     guard let kernel, let middle = tensors[kernel] else {
       try tensors.require(up.dim(1) == rank, parts, "\(a) [out, rank] and \(b) [rank, in] with one rank")
       return (LowRankFactors(down: down, up: up, alpha: Double(rank)), rank)
     }
     try tensors.require(
-      middle.rank == 4 && middle.shape.prefix(2) == [up.dim(0), rank], parts,
+      middle.rank == 4 && middle.count > 0 && middle.shape.prefix(2) == [up.dim(0), rank], parts,
       "\(kernel) [rank, rank, k, k] between \(a) [rank, out] and \(b) [rank, in]")
+    try tensors.requirePossible([max(up.dim(0), up.dim(1)), down.dim(1)] + middle.shape.dropFirst(2))
     let inner = middle.permuted(0, 2, 3, 1).matmul(down).permuted(0, 3, 1, 2).contiguous()
     let outer = up.transposed().unsqueezed(-1).unsqueezed(-1)
     return (LowRankFactors(down: inner, up: outer, alpha: Double(inner.dim(0))), rank)
   }
 
-  var weightShape: [Int] {
+  var weightShape: [Int] { Self.weightShape(left, right) }
+
+  private static func weightShape(_ left: LowRankFactors, _ right: LowRankFactors) -> [Int] {
     [left.up.dim(0) * right.up.dim(0), left.inputs * right.inputs] + right.down.shape.dropFirst(2)
   }
-  var dtype: DType { right.down.dtype }
   var norm: Double { left.norm * right.norm * abs(scale) }
 
   func factors() -> LowRankFactors {
@@ -88,5 +98,12 @@ struct KroneckerForm: LayerForm {
     return LowRankFactors(
       up: columns(first.up, second.up), down: columns(first.down.transposed(), second.down.transposed()).transposed(),
       weightShape: weightShape, alpha: scale * self.scale * Double(pairs.count))
+  }
+}
+
+extension LowRankFactors {
+  /// The same product with no higher rank than its shape allows, for there are as many pairs as ranks multiply to.
+  fileprivate var compact: LowRankFactors {
+    rank <= Swift.min(upMatrix.dim(0), downMatrix.dim(1)) ? self : DenseForm(delta(dtype: down.dtype)).factors()
   }
 }

@@ -81,14 +81,27 @@ public struct LayerTensors {
     return parts.map { tensors[$0]! }
   }
 
+  /// The same numbers in one type, wide enough for products of them.
+  func widened() -> LayerTensors {
+    let dtype: DType = tensors.values.contains { $0.dtype == .float64 } ? .float64 : .float32
+    return LayerTensors(
+      stem: stem, tensors: tensors.mapValues { $0.to(dtype: dtype) }, statedAlpha: statedAlpha, key: key)
+  }
+
+  /// LyCORIS takes an alpha such as 1e10 for "as thick as can be".
+  private static let largestAlpha = 1e12
+
   /// The alpha of a layer of this rank: the file's tensor, else its metadata, else the rank.
   public func alpha(rank: Int) throws(AdapterFileError.Defect) -> Double {
     let stated = statedAlpha(rank)
-    guard let tensor = tensors[.alpha] else { return stated ?? Double(rank) }
-    guard tensor.count == 1 else { throw .alphaNotOneNumber(key(.alpha), shape: tensor.shape) }
-    let alpha = tensor.item()
-    guard alpha != 0 else { throw .zeroAlpha(key(.alpha)) }
-    if let stated, stated != alpha { throw .twoAlphas(stem, tensor: alpha, metadata: stated) }
+    var alpha = stated ?? Double(rank)
+    if let tensor = tensors[.alpha] {
+      guard tensor.count == 1 else { throw .alphaNotOneNumber(key(.alpha), shape: tensor.shape) }
+      alpha = tensor.item()
+      guard alpha != 0 else { throw .zeroAlpha(key(.alpha)) }
+      if let stated, stated != alpha { throw .twoAlphas(stem, tensor: alpha, metadata: stated) }
+    }
+    guard abs(alpha) <= Self.largestAlpha else { throw .tooLarge(key(.alpha), alpha, limit: Self.largestAlpha) }
     return alpha
   }
 
@@ -99,6 +112,15 @@ public struct LayerTensors {
     guard !holds else { return }
     let found = parts.compactMap { part in tensors[part].map { "\(part) \($0.shape)" } }
     throw .shapes(stem, found: found, expected: expected)
+  }
+
+  /// Refuses what small tensors can multiply to but no memory holds.
+  ///
+  /// - Parameter weight: the shape of the product.
+  func requirePossible(_ weight: [Int]) throws(AdapterFileError.Defect) {
+    // The largest layers of models, embeddings of T5, have half of it.
+    let limit = 1 << 28
+    guard weight.reduce(1, { $0 * Double($1) }) <= Double(limit) else { throw .hugeWeight(stem, shape: weight, limit: limit) }
   }
 }
 

@@ -17,6 +17,7 @@ struct LowRankForm: LayerForm {
   private let exact: LowRankFactors
   /// As the file says it, which the product with `mid` need not keep.
   let rank: Int?
+  let dtype: DType
 
   init(_ tensors: LayerTensors) throws(AdapterFileError.Defect) {
     let halves = try tensors.all(.down, .up)
@@ -24,11 +25,17 @@ struct LowRankForm: LayerForm {
     guard [2, 4].contains(down.rank), [2, 4].contains(up.rank), down.dim(0) > 0,
       up.shape.dropFirst(2).allSatisfy({ $0 == 1 }), tensors[.mid] != nil || up.dim(1) == down.dim(0)
     else { throw .halves(tensors.stem, down: down.shape, up: up.shape) }
+    try tensors.require(down.count > 0 && up.count > 0, Self.parts, "sizes of at least 1")
+    dtype = down.dtype
     let rank = down.dim(0)
-    if let mid = tensors[.mid] {
+    if tensors[.mid] != nil {
+      let wide = try tensors.widened().all(.down, .up, .mid)
+      let mid = wide[2]
+      (down, up) = (wide[0], wide[1])
       try tensors.require(
-        mid.rank == 4 && mid.shape.prefix(2) == [up.dim(1), rank] && down.shape.dropFirst(2) == [1, 1], Self.parts,
-        "up [out, rank, 1, 1], mid [rank, rank, k, k] and down [rank, in, 1, 1]")
+        mid.rank == 4 && mid.count > 0 && mid.shape.prefix(2) == [up.dim(1), rank] && down.shape.dropFirst(2) == [1, 1],
+        Self.parts, "up [out, rank, 1, 1], mid [rank, rank, k, k] and down [rank, in, 1, 1]")
+      try tensors.requirePossible([max(up.dim(0), up.dim(1)), down.dim(1)] + mid.shape.dropFirst(2))
       // [m, n, k, k] and [n, in] → [m, in, k, k]
       down = mid.permuted(2, 3, 0, 1).matmul(down.flattened(from: 1)).permuted(2, 3, 0, 1).contiguous()
     }
@@ -41,7 +48,6 @@ struct LowRankForm: LayerForm {
 
   var weightShape: [Int] { exact.weightShape }
   var alpha: Double? { exact.alpha }
-  var dtype: DType { exact.down.dtype }
 
   func factors() -> LowRankFactors { exact }
 

@@ -30,10 +30,11 @@ struct Magnitude {
     }
   }
 
-  /// ΔW of the whole: m · (W + BA) / ‖W + BA‖ − W, in the shape of the weight.
+  /// ΔW of the whole: m · (W + BA) / ‖W + BA‖ − W, in the shape that the file gives the weight.
   func delta(_ direction: LowRankFactors, beside weight: Tensor) -> Tensor {
-    let weight = weight.to(dtype: .float32, device: .cpu)
-    let changed = weight + direction.delta().reshaped(weight.shape)
+    // A file may lay a convolution flat, and its magnitudes with it.
+    let weight = weight.to(dtype: .float32, device: .cpu).reshaped(direction.weightShape)
+    let changed = weight + direction.delta()
     let axes = (0..<weight.rank).filter { $0 != (isPerOutput ? 0 : 1) }
     let norm = changed.norm(axes, keeping: true)
     let magnitude = magnitude.to(dtype: .float32).reshaped(norm.shape)

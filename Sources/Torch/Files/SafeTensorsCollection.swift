@@ -14,11 +14,17 @@ public final class SafeTensorsCollection: TensorCollection {
   public var keys: [String] { Array(file.entries.keys) }
   public func shape(of key: String) -> [Int]? { file.entries[key]?.shape }
 
-  /// - Throws: `SafeTensorsError` for a key that is not there, `TensorFileError` for an element type without a `DType`.
+  /// - Throws: `SafeTensorsError` for a key that is not there, `TensorFileError` for what libtorch cannot hold: an element type
+  ///   without a `DType`, a shape with too many axes or, around an axis of size 0, with sizes whose product has no number.
   public func tensor(_ key: String) throws -> Tensor {
     let bytes = try file.bytes(of: key)
-    guard let entry = file.entries[key], let dtype = DType(entry.dtype) else {
-      throw TensorFileError(file: name, key: key, dtype: file.entries[key]?.dtype)
+    // `bytes` has found it.
+    let entry = file.entries[key]!
+    guard let dtype = DType(entry.dtype) else {
+      throw TensorFileError(file: name, key: key, problem: .elementType(entry.dtype))
+    }
+    guard Self.isPossible(entry.shape, dtype) else {
+      throw TensorFileError(file: name, key: key, problem: .shape(entry.shape))
     }
     guard let start = bytes.baseAddress, !bytes.isEmpty else { return Tensor.empty(entry.shape, dtype: dtype) }
     guard Int(bitPattern: start) % dtype.byteCount == 0 else {
@@ -30,18 +36,41 @@ public final class SafeTensorsCollection: TensorCollection {
     return Tensor(memory: bytes, shape: entry.shape, dtype: dtype, keeping: file.mapping)
   }
 
+  private static func isPossible(_ shape: [Int], _ dtype: DType) -> Bool {
+    var stride: Int? = dtype.byteCount
+    for size in shape.reversed() {
+      let product = stride?.multipliedReportingOverflow(by: Swift.max(size, 1))
+      stride = product.flatMap { $0.overflow ? nil : $0.partialValue }
+    }
+    return stride != nil && shape.count <= TensorFileError.axisLimit
+  }
+
   public func release(_ key: String) { file.release(key) }
 }
 
-/// A tensor in a file whose element type libtorch tensors of this package do not have.
+/// A tensor in a file that libtorch tensors of this package cannot be.
 public struct TensorFileError: Error, CustomStringConvertible {
+  public enum Problem: Sendable {
+    case elementType(SafeTensorsDType)
+    case shape([Int])
+  }
+
   public let file: String
   public let key: String
-  public let dtype: SafeTensorsDType?
+  public let problem: Problem
+
+  /// libtorch's own.
+  static let axisLimit = 64
 
   public var description: String {
-    let supported = SafeTensorsDType.allCases.filter { DType($0) != nil }.map(\.rawValue).joined(separator: ", ")
-    return "\(file): \(key) has elements of type \(dtype?.rawValue ?? "unknown"); supported: \(supported)"
+    switch problem {
+    case .elementType(let dtype):
+      let supported = SafeTensorsDType.allCases.filter { DType($0) != nil }.map(\.rawValue).joined(separator: ", ")
+      return "\(file): \(key) has elements of type \(dtype.rawValue); supported: \(supported)"
+    case .shape(let shape):
+      return "\(file): \(key) has the shape \(shape); supported: up to \(Self.axisLimit) axes, and sizes whose product is no "
+        + "larger than \(Int.max) bytes, an axis of size 0 left out"
+    }
   }
 }
 
