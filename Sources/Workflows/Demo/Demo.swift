@@ -47,14 +47,15 @@ public struct Demo: Workflow {
     self.style = style
     self.seed = seed
     self.overwrite = overwrite
+    // Long enough for each LoRA to do alone what it is for: two that have hardly learnt anything hardly stand in each other's way.
     let common = DreamBooth.Options(
-      rank: 16, steps: 200, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 10), batch: 4, seed: seed)
+      rank: 16, steps: 400, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 10), batch: 4, seed: seed)
     subjectTraining = common
     styleTraining = common
     // From the same seed both would start with the same down factors, and disturb each other more than any two LoRAs of
     // different people do.
     styleTraining.seed = seed &+ 500
-    styleTraining.steps = 400
+    styleTraining.steps = 800
     // Who has only ever seen one prompt acts on every prompt: then nothing calls the style up beside the subject, and
     // ZipLoRA, which asks each LoRA to leave the other's prompt alone, takes it away.
     priorPictures = 24
