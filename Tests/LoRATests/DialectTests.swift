@@ -89,6 +89,15 @@ import Torch
     #expect(Dialects.kohya.spellings(in: Self.bases[base].1)[path]?.first == stem)
   }
 
+  @Test("PEFT gets the names of transformers 5, which has text_model in the second text encoder only")
+  func namesOfTextEncodersInPEFT() {
+    let spellings = Dialects.named("peft")?.spellings(in: .stableDiffusionXL)
+    let layer = "text_model.encoder.layers.0.mlp.fc1"
+    #expect(spellings?["text_encoder.\(layer)"]?.first == "base_model.model.encoder.layers.0.mlp.fc1")
+    #expect(spellings?["text_encoder.\(layer)"]?.contains("base_model.model.\(layer)") == true, "is read as well")
+    #expect(spellings?["text_encoder_2.\(layer)"]?.first == "base_model.model.\(layer)")
+  }
+
   @Test("SD 1.5 files may have the original names, too; there one upsampler stands where no attention is")
   func originalNamesOfStableDiffusion1() {
     let spellings = Dialects.kohya.spellings(in: .stableDiffusion1)
