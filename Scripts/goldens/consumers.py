@@ -71,7 +71,9 @@ def kohya(network: list) -> Shapes:
     return {f"{lora.lora_name}.{part}": list(value.shape) for lora in network for part, value in lora.state_dict().items()}
 
 
-def lycoris(encoders: list | torch.nn.Module, unet: torch.nn.Module, blocks: list[str], single: list[str]) -> tuple[Shapes, Shapes]:
+def lycoris(
+    encoders: list | torch.nn.Module, unet: torch.nn.Module, blocks: list[str], single: list[str]
+) -> tuple[Shapes, Shapes]:
     """Keys and shapes of the text encoders and of the U-Net, at rank 1."""
     LycorisNetworkKohya.UNET_TARGET_REPLACE_MODULE = blocks
     LycorisNetworkKohya.UNET_TARGET_REPLACE_NAME = single
@@ -93,11 +95,16 @@ def check_diffusers_reads(keys: Shapes, expected: dict[str, set[str]], config) -
 
 
 def peft_keys(component: str, model: torch.nn.Module, paths: set[str]) -> Shapes:
-    config = LoraConfig(r=1, target_modules=sorted(paths))
-    model.add_adapter(config)
+    model.add_adapter(LoraConfig(r=1, target_modules=sorted(paths)))
     state = get_peft_model_state_dict(model)
-    model.delete_adapters("default") if hasattr(model, "delete_adapters") else model.delete_adapter("default")
+    model.delete_adapters("default")
     return {f"{component}.{key}": list(value.shape) for key, value in state.items()}
+
+
+def text_keys(component: str, linears: dict[str, torch.nn.Module], paths: set[str]) -> Shapes:
+    """The same for a text encoder, under the names of published files, which peft cannot know."""
+    down = {f"{component}.{path}.lora_A.weight": [1, linears[path].in_features] for path in paths}
+    return down | {f"{component}.{path}.lora_B.weight": [linears[path].out_features, 1] for path in paths}
 
 
 def digest(keys: Shapes, parts: int) -> dict:
@@ -144,15 +151,8 @@ def family(config: dict, encoders: dict[str, torch.nn.Module], is_xl: bool) -> d
             name: digest(peft_keys("unet", unet, members), 2)
             for name, members in (("transformers", within), ("blocks", blocky), ("unet", set(names)))
         }
-        | {
-            part: digest({f"{part}.{k}.lora_{half}.weight": shape for k in paths[part] for half, shape in halves(layers(model)[k])}, 2)
-            for part, model in encoders.items()
-        },
+        | {part: digest(text_keys(part, layers(model), paths[part]), 2) for part, model in encoders.items()},
     }
-
-
-def halves(layer: torch.nn.Linear) -> list[tuple[str, list[int]]]:
-    return [("A", [1, layer.in_features]), ("B", [layer.out_features, 1])]
 
 
 # MARK: hashes
