@@ -1,12 +1,14 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens bench-zip bench-svd fuzzer fuzz fuzz-corpus clean distclean
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench-zip bench-svd
+.PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
 # Where the demo writes its report.
 DEMO_OUTPUT ?= demo
 
-# What `make bench-zip` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one).
+# What `make bench-zip` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one),
+# which `make check-consumers` takes, too.
 BENCH_OPTIONS ?= --width 512 --height 512 --dtype bfloat16 --steps 3
 BENCH_ROUNDS ?= 1 2
 BENCH_PYTHON ?= .venv-goldens/bin/python
@@ -49,6 +51,9 @@ lint: ## check the format of the Swift sources; a warning is an error
 
 goldens: ## make the tests' reference values again, with pinned Python packages in .venv-goldens
 	Scripts/goldens/run.sh
+
+check-consumers: build ## let diffusers and PEFT load every kind of file that ziplora writes (Docs/Parity.md)
+	"$(BENCH_PYTHON)" Scripts/check_consumers.py
 
 bench-zip: bootstrap ## time a zip step of SDXL's size, in turns with PyTorch's (Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ZipStepBenchmark

@@ -77,6 +77,7 @@ let package = Package(
       name: "LoRA",
       dependencies: [
         "LayerNames", "Torch", "SafeTensors",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -233,6 +234,7 @@ let package = Package(
       name: "CommandTests",
       dependencies: [
         "Command", "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       exclude: ["Help"],

@@ -16,8 +16,9 @@ SCRIPTS = {
     "adapters": "adapters.py",
     "merged": "merged.py",
     "original": "original.py",
+    "consumers": "consumers.py",
 }
-PACKAGES = ["accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "tokenizers", "torch", "transformers"]
+PACKAGES = ["accelerate", "diffusers", "lycoris-lora", "numpy", "peft", "pillow", "safetensors", "tokenizers", "torch", "transformers"]
 LIMIT = 6_500_000
 
 

@@ -1,4 +1,4 @@
-"""diffusers' prediction for a LoRA that ziplora merged: Tests/Goldens/merged, made by Scripts/check_zip.sh --keep."""
+"""diffusers' prediction for a LoRA that ziplora merged: Tests/Goldens/merged, made by Scripts/check_consumers.py --keep."""
 
 from safetensors.torch import load_file
 

@@ -35,10 +35,12 @@ extension AdapterFile {
     let companion = dialect.companion.flatMap { name in
       metadata.removeValue(forKey: name).map { (path: beside(path, name), text: $0) }
     }
+    let sources = tensors.map { SafeTensorsSource(name: $0, tensor: $1) }
     for file in [path] + (companion.map { [$0.path] } ?? []) { try AtomicFile.check(file, overwrite: overwrite) }
+    metadata.merge(try ContentHashes(of: sources, metadata: metadata, file: path).metadata) { $1 }
     // The smaller one first: a file of tensors never stands there without what explains it.
     if let companion { try AtomicFile.write(companion.text + "\n", to: companion.path, overwrite: overwrite) }
-    try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: overwrite)
+    try SafeTensorsFile.write(sources, metadata: metadata, to: path, overwrite: overwrite)
     return [path] + (companion.map { [$0.path] } ?? [])
   }
 

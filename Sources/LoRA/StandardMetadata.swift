@@ -3,10 +3,8 @@ internal import OrderedCollections
 extension Adapter {
   /// The adapter's own metadata without what is true of the file it came from only.
   var lastingMetadata: OrderedDictionary<String, String> {
-    let ofFile = [
-      DiffusersDialect.metadataKey, PEFTDialect.configurationFile, "format",
-      "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "modelspec.date",
-    ]
+    let ofFile =
+      [DiffusersDialect.metadataKey, PEFTDialect.configurationFile, "format", "modelspec.date"] + ContentHashes.keys
     return metadata.filter { !ofFile.contains($0.key) }
   }
 }

@@ -78,10 +78,7 @@ extension MergeMethod {
     }
     try context.layers(paths.count, paths.count)
     let adapter = Adapter(
-      factors: factors,
-      metadata: [
-        "modelspec.merged_from": inputs.map(\.name).joined(separator: ", "), "ziplora.method": statement,
-      ])
+      factors: factors, metadata: inputs.originMetadata.merging(["ziplora.method": statement]) { $1 })
     return MergeResult(
       adapter: adapter, report: MergeReport(self, inputs: inputs, merged: merged, alone: alone, dropped: dropped))
   }

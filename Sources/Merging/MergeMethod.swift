@@ -75,6 +75,18 @@ public struct MergeInput {
   func factors(_ path: String) -> LowRankFactors { adapter.factors[path]!.scaled(by: weight) }
 }
 
+extension Array<MergeInput> {
+  /// What LoRAs something was merged of, and the phrases that call up what they have learnt (SAI Model Spec 1.0).
+  var originMetadata: OrderedDictionary<String, String> {
+    var metadata: OrderedDictionary = ["modelspec.merged_from": map(\.name).joined(separator: ", ")]
+    let phrases = OrderedSet(compactMap { $0.adapter.metadata[Self.phraseKey] })
+    if !phrases.isEmpty { metadata[Self.phraseKey] = phrases.joined(separator: ", ") }
+    return metadata
+  }
+
+  private static var phraseKey: String { "modelspec.trigger_phrase" }
+}
+
 /// What a method has around it.
 public struct MergeContext {
   public let probe: (any FidelityProbe)?

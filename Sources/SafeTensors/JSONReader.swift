@@ -221,4 +221,4 @@ extension JSONReader {
 }
 
 /// Two hexadecimal digits, lower case.
-func hexadecimal(_ byte: UInt8) -> String { (byte < 16 ? "0" : "") + String(byte, radix: 16) }
+package func hexadecimal(_ byte: UInt8) -> String { (byte < 16 ? "0" : "") + String(byte, radix: 16) }

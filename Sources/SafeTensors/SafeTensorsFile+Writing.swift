@@ -42,15 +42,40 @@ extension SafeTensorsFile {
     _ sources: [SafeTensorsSource], metadata: OrderedDictionary<String, String> = [:], to path: String,
     overwrite: Bool = false
   ) throws {
+    let encoding = try SafeTensorsEncoding(sources, metadata: metadata, file: path)
+    try AtomicFile.write(to: path, overwrite: overwrite) { output in
+      try encoding.header.withUnsafeBytes(output.append)
+      try encoding.content(output.append)
+    }
+  }
+}
+
+/// What a file of some tensors holds, before it is one: the header, and behind it the tensors.
+public struct SafeTensorsEncoding {
+  /// The length, the JSON text and what fills it up: everything before the first tensor.
+  public let header: [UInt8]
+  private let sources: [SafeTensorsSource]
+  private let file: String
+
+  /// - Parameter file: what the tensors are for, in messages.
+  /// - Throws: `SafeTensorsError` for tensors that cannot make a file.
+  public init(
+    _ sources: [SafeTensorsSource], metadata: OrderedDictionary<String, String>, file: String
+  ) throws(SafeTensorsError) {
     let ordered = sources.sorted { left, right in
       left.dtype == right.dtype
         ? left.name.utf8.lexicographicallyPrecedes(right.name.utf8) : left.dtype.rank > right.dtype.rank
     }
-    let header = try header(of: ordered, metadata: metadata, file: path)
-    try AtomicFile.write(to: path, overwrite: overwrite) { output in
-      try header.withUnsafeBytes(output.append)
-      for source in ordered { try append(source, to: output, file: path) }
-    }
+    header = try Self.header(of: ordered, metadata: metadata, file: file)
+    (self.sources, self.file) = (ordered, file)
+  }
+
+  /// Hands out the bytes behind the header in order, one tensor at a time.
+  ///
+  /// - Throws: `SafeTensorsError` for a source that gives more or less than its shape says, and what sources and `consume`
+  ///   throw.
+  public func content(_ consume: SafeTensorsSource.Consumer) throws {
+    for source in sources { try hand(source, to: consume) }
   }
 
   private static func header(
@@ -75,14 +100,14 @@ extension SafeTensorsFile {
     return encoded
   }
 
-  private static func append(_ source: SafeTensorsSource, to output: AtomicFile.Output, file: String) throws {
+  private func hand(_ source: SafeTensorsSource, to consume: SafeTensorsSource.Consumer) throws {
     let expected = try source.dtype.byteCount(shape: source.shape, of: source.name, in: file)
     var found = 0
     try source.provide { bytes in
       found += bytes.count
       // A source that gives too much is stopped here, before it fills the disk.
       guard found <= expected else { return }
-      try output.append(bytes)
+      try consume(bytes)
     }
     guard found == expected else {
       let problem = SafeTensorsError.TensorProblem.wrongSize(

@@ -1,5 +1,6 @@
 internal import Crypto
 internal import Foundation
+internal import SafeTensors
 
 /// A file and what tells whether it is still the same.
 public struct FileDigest: Codable, Sendable, Equatable {
@@ -21,11 +22,11 @@ public struct FileDigest: Codable, Sendable, Equatable {
     }
     self.path = path
     self.bytes = bytes
-    sha256 = Self.hexadecimal(hash.finalize())
+    sha256 = Self.digits(hash.finalize())
   }
 
-  private static func hexadecimal(_ digest: SHA256.Digest) -> String {
-    digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  private static func digits(_ digest: SHA256.Digest) -> String {
+    digest.map(hexadecimal).joined()
   }
 
   /// The digest of texts in this order.
@@ -33,6 +34,6 @@ public struct FileDigest: Codable, Sendable, Equatable {
     var hash = SHA256()
     // The count before each text, so that no two lists run together to the same bytes.
     for text in texts { hash.update(data: Data("\(text.utf8.count) \(text)".utf8)) }
-    return hexadecimal(hash.finalize())
+    return digits(hash.finalize())
   }
 }

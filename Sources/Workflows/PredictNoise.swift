@@ -7,7 +7,7 @@ internal import Torch
 public import Training
 
 /// `ziplora predict`, for developers: the noise prediction for a random sample with its inputs, to be compared with that of
-/// diffusers (Scripts/check_merged.py; keys as in Tests/Goldens/SCHEMA.md, adapters).
+/// diffusers (Scripts/check_consumers.py; keys as in Tests/Goldens/SCHEMA.md, adapters).
 public struct PredictNoise: Workflow {
   public static let name = "predict"
 

@@ -129,6 +129,44 @@ import Workflows
     #expect(try difference(adapter(folder("back.safetensors")), adapter(folder("zip.safetensors"))) < 1e-6)
   }
 
+  @Test("whose ranks are whose is known after a conversion, too", arguments: ["diffusers", "peft"])
+  func reweightingConverted(dialect: String) throws {
+    let names = try DiffusionModel(folder: base).moduleNames
+    let paths = ["to_q", "to_k", "to_v"].map { "unet.mid_block.attentions.0.transformer_blocks.0.attn1.\($0)" }
+    // In one layer the ranks are not those of the others, so that the metadata names it.
+    for (seed, (name, ranks)) in [("cat", [2, 3, 2]), ("ink", [1, 1, 1])].enumerated() {
+      let generator = Generator(seed: UInt64(seed))
+      let factors = Swift.zip(paths, ranks).map { path, rank in
+        let shape = names.shapes[path]!
+        return LowRankFactors(
+          down: .randn([rank, shape[1]], generator: generator), up: .randn([shape[0], rank], generator: generator), alpha: 1)
+      }
+      try AdapterFile.write(
+        Adapter(
+          factors: OrderedDictionary(uniqueKeysWithValues: Swift.zip(paths, factors)),
+          metadata: ["modelspec.trigger_phrase": "a \(name)"]),
+        to: sources("\(name).safetensors"), as: Dialects.kohya, for: names)
+    }
+    let (merged, converted) = (folder("both.safetensors"), folder("adapter_model.safetensors"))
+    try Binary.succeed(
+      "merge", "--method", "direct", "--lora", sources("cat.safetensors"), "--lora", sources("ink.safetensors"), "--output",
+      merged)
+    let metadata = try AdapterFile(path: merged).metadata
+    #expect(metadata["modelspec.merged_from"] == "cat, ink" && metadata["modelspec.trigger_phrase"] == "a cat, a ink")
+    try Binary.succeed("convert", merged, "--base", base, "--to", dialect, "--output", converted)
+    let exceptions = try MergeShares(metadata: AdapterFile(path: converted).metadata).exceptions
+    let prefix = dialect == "peft" ? "base_model.model." : "unet."
+    #expect(exceptions == [prefix + paths[1].dropFirst(5): [3, 1]])
+    let adapters = try [merged, converted].map { file in
+      let output = try TemporaryFolder()
+      // The configuration beside PEFT's file has its name from PEFT, so each result has a folder of its own.
+      try Binary.succeed("reweight", file, "--style-weight", "0.25", "--output", output("adapter_model.safetensors"))
+      return try AdapterFile(path: output("adapter_model.safetensors")).adapter(for: names)
+    }
+    #expect(try difference(adapters[1], adapters[0]) < 1e-6)
+    #expect(try difference(adapters[0], AdapterFile(path: merged).adapter(for: names)) > 0.1)
+  }
+
   private func expectFailure(_ arguments: [String], _ message: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
     let run = try Binary.run(arguments + ["--output", folder("a.safetensors")])
     #expect(run.status == 1 && run.output == "", sourceLocation: sourceLocation)

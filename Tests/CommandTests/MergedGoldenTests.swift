@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Torch
 
-/// A file that `ziplora zip` wrote, with diffusers' prediction for it (Scripts/check_zip.sh).
+/// A file that `ziplora zip` wrote, with diffusers' prediction for it (Scripts/check_consumers.py).
 @Suite struct MergedGoldenTests {
   @Test(arguments: ["kohya", "diffusers"])
   func predictionIsThatOfDiffusers(_ dialect: String) throws {

@@ -1,10 +1,10 @@
 internal import ArgumentParser
 internal import Workflows
 
-/// For developers: Scripts/check_zip.sh compares what it writes with diffusers.
+/// For developers: Scripts/check_consumers.py compares what it writes with diffusers.
 struct Predict: WorkflowCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Write the noise prediction for a random sample, with its inputs, for Scripts/check_merged.py.",
+    abstract: "Write the noise prediction for a random sample, with its inputs, for Scripts/check_consumers.py.",
     shouldDisplay: false)
 
   @OptionGroup(title: "Base model") var base: BaseOptions

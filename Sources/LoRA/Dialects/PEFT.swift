@@ -19,7 +19,13 @@ public struct PEFTDialect: Dialect {
   public func key(_ stem: String, _ part: AdapterKey.Part) -> String { Self.suffixes.key(stem, part) }
 
   public func spellings(in base: ModuleNames) -> OrderedDictionary<String, [String]> {
-    base.spellings { _, module in [Self.prefix + module, module] }
+    var spellings = base.spellings { _, module in [Self.prefix + module, module] }
+    for (path, stems) in spellings where Component(of: path) == .textEncoder {
+      // PEFT finds layers by their whole names. transformers 5 has no text_model in CLIPTextModel, which is the first text
+      // encoder, and still has it in CLIPTextModelWithProjection, the second.
+      spellings[path] = stems.filter { !$0.contains("text_model.") } + stems.filter { $0.contains("text_model.") }
+    }
+    return spellings
   }
 
   public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource {

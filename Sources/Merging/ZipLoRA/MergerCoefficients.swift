@@ -60,10 +60,7 @@ public struct MergerCoefficients {
     let shares = zip(inputs, strengths).map { MergeShares.Input(name: $0.name, weight: $0.weight * $1) }
     return Adapter(
       factors: factors,
-      metadata: [
-        "modelspec.merged_from": inputs.map(\.name).joined(separator: ", "),
-        MergeShares.metadataKey: MergeShares(shares, ranks).text,
-      ])
+      metadata: inputs.originMetadata.merging([MergeShares.metadataKey: MergeShares(shares, ranks).text]) { $1 })
   }
 
   /// ΔW · diag(m); ΔW itself without m.

@@ -85,13 +85,18 @@ public func saveSafeTensors(
   _ tensors: OrderedDictionary<String, Tensor>, metadata: OrderedDictionary<String, String> = [:], to path: String,
   overwrite: Bool = false
 ) throws {
-  let sources = tensors.map { name, tensor in
-    SafeTensorsSource(name: name, dtype: SafeTensorsDType(tensor.dtype), shape: tensor.shape) { consume in
+  let sources = tensors.map { SafeTensorsSource(name: $0, tensor: $1) }
+  try SafeTensorsFile.write(sources, metadata: metadata, to: path, overwrite: overwrite)
+}
+
+extension SafeTensorsSource {
+  /// A tensor on any device and of any layout, which is copied only while its bytes are wanted.
+  public init(name: String, tensor: Tensor) {
+    self.init(name: name, dtype: SafeTensorsDType(tensor.dtype), shape: tensor.shape) { consume in
       let plain = try withTorchErrors { tensor.detached().to(device: .cpu).contiguous() }
       try plain.withUnsafeBytes(consume)
     }
   }
-  try SafeTensorsFile.write(sources, metadata: metadata, to: path, overwrite: overwrite)
 }
 
 extension DType {
