@@ -155,10 +155,19 @@ let package = Package(
       ],
       path: "Fuzz/Trial",
       swiftSettings: swiftSettings),
+    // What tests of several modules need: folders, goldens, comparison, checkpoints. Without Testing, which is for test targets.
+    .target(
+      name: "TestSupport",
+      dependencies: [
+        "Diffusion", "Torch",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      path: "Tests/TestSupport",
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
-        "SafeTensors",
+        "SafeTensors", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -186,21 +195,21 @@ let package = Package(
     .testTarget(
       name: "LoRATests",
       dependencies: [
-        "LoRA", "Torch", "SafeTensors",
+        "LoRA", "Torch", "SafeTensors", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MergingTests",
       dependencies: [
-        "Merging", "LoRA", "Torch", "SafeTensors",
+        "Merging", "LoRA", "Torch", "SafeTensors", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "DiffusionTests",
       dependencies: [
-        "Diffusion", "LayerNames", "Torch", "SafeTensors", "Tokenization",
+        "Diffusion", "LayerNames", "Torch", "SafeTensors", "Tokenization", "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
@@ -234,6 +243,7 @@ let package = Package(
       name: "CommandTests",
       dependencies: [
         "Command", "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
+        "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],

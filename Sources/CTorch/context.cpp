@@ -57,7 +57,9 @@ ct_error ct_set_autocast(ct_device number, int32_t dtype) {
     const auto type = device(number).type();
     at::autocast::set_autocast_enabled(type, dtype >= 0);
     if (dtype >= 0) at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(dtype));
-    at::autocast::clear_cache();
+    // libtorch's cache of casts is one for all threads: whether a weight is cast once or twice, and its gradient added up in
+    // 16 or in 32 bits, would depend on what other threads do.
+    at::autocast::set_autocast_cache_enabled(false);
   });
 }
 

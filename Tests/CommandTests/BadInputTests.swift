@@ -1,5 +1,6 @@
 import Foundation
 import SafeTensors
+import TestSupport
 import Testing
 
 /// Files and folders that are not as they should be: exit code 1, one message that names them, nothing left behind.

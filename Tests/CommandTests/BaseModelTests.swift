@@ -1,6 +1,8 @@
 import Foundation
 import SafeTensors
+import TestSupport
 import Testing
+import Torch
 
 /// What `--base` and the options beside it may be.
 @Suite struct BaseModelTests {
@@ -31,6 +33,22 @@ import Testing
     let plain = try predict("--base", base, "--vae", "\(base)/vae", "--tokenizer", base, to: "plain.safetensors")
     try #require(plain.status == 0, "\(plain.errors)")
     #expect(try bytes(folder("cached.safetensors")) == bytes(folder("plain.safetensors")))
+  }
+
+  @Test("a model in one file with original names predicts what the folder does", arguments: ["sdxl", "sd15"])
+  func modelInOneFile(name: String) throws {
+    let checkpoint = try OriginalCheckpoint(name)
+    try checkpoint.write()
+    let single = try predict("--base", checkpoint.path, "--config", checkpoint.pipeline, to: "single.safetensors")
+    try #require(single.status == 0, "\(single.errors)")
+    let parts = try predict("--base", checkpoint.pipeline, to: "parts.safetensors")
+    try #require(parts.status == 0, "\(parts.errors)")
+    let (found, expected) = try (
+      SafeTensorsCollection(path: folder("single.safetensors")), SafeTensorsCollection(path: folder("parts.safetensors"))
+    )
+    #expect(found.keys == expected.keys)
+    // Equal weights elsewhere in memory: sums in another order.
+    for key in expected.keys { #expect(try difference(found.tensor(key), expected.tensor(key)) < 1e-6, "\(key)") }
   }
 
   @Test func modelOfTheHubThatTheCacheLacks() throws {

@@ -1,11 +1,10 @@
 import Foundation
+import TestSupport
 import Testing
 
-/// The repository and its reference values.
-let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
-let goldens = "\(root)/Tests/Goldens"
+/// A small pipeline and small pictures.
 let base = "\(goldens)/pipelines/sdxl"
-let fixtures = "\(root)/Tests/ImagesTests/Fixtures"
+let fixtures = "\(repository)/Tests/ImagesTests/Fixtures"
 
 /// The ziplora command that was built with these tests, as a user starts it.
 struct Binary {
@@ -63,19 +62,7 @@ struct Binary {
   }
 }
 
-/// A folder that goes with the test.
-final class TemporaryFolder: Sendable {
-  let path: String
-
-  init() throws {
-    path = FileManager.default.temporaryDirectory.appending(path: "ziplora-" + UUID().uuidString).path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  func callAsFunction(_ name: String) -> String { "\(path)/\(name)" }
-
+extension TemporaryFolder {
   func emptyFile(_ name: String) throws -> URL {
     try Data().write(to: URL(filePath: self(name)))
     return URL(filePath: self(name))
@@ -89,11 +76,7 @@ final class TemporaryFolder: Sendable {
     }
     return self(name)
   }
-
-  var names: [String] { get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() } }
 }
-
-func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
 
 /// A subject and a style LoRA, trained by the command on the small base; made once for all tests.
 struct TrainedLoRAs: Sendable {

@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import TestSupport
 import Testing
 import Workflows
 
@@ -7,8 +8,8 @@ import Workflows
 @Suite struct ExperimentTests {
   let folder: TemporaryFolder
   private let description = """
-    base: \(root)/Models/toybox
-    examples: \(root)/Examples/Toybox
+    base: \(repository)/Models/toybox
+    examples: \(repository)/Examples/Toybox
     subjects: [cat]
     styles: [notebook]
     training:

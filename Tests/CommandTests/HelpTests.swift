@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct HelpTests {
@@ -15,7 +16,7 @@ import Testing
     #expect(help.status == 0)
     #expect(help.errors == "")
     let file = (["ziplora"] + words).joined(separator: " ") + ".txt"
-    let expected = try String(contentsOfFile: "\(root)/Tests/CommandTests/Help/\(file)", encoding: .utf8)
+    let expected = try String(contentsOfFile: "\(repository)/Tests/CommandTests/Help/\(file)", encoding: .utf8)
     #expect(help.output == expected)
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Ctrl-C in the middle: exit code 130, the state is saved, and the same command gives the very file of an uninterrupted run.

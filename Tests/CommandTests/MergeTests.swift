@@ -3,6 +3,7 @@ import Foundation
 import LoRA
 import Merging
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 import Training

@@ -3,6 +3,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 import Torch
 import Workflows

@@ -4,6 +4,7 @@ import LoRA
 import Merging
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 import Torch
 import Workflows

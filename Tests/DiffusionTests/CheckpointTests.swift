@@ -2,6 +2,7 @@ import Diffusion
 import Foundation
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 import Torch
 

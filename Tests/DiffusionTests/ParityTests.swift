@@ -1,5 +1,6 @@
 import Diffusion
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 

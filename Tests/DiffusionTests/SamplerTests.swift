@@ -1,5 +1,6 @@
 import Diffusion
 import Foundation
+import TestSupport
 import Testing
 import Torch
 
@@ -42,7 +43,7 @@ import Torch
       if timesteps.dtype == .int64 {
         #expect(found.map { Int($0) } == timesteps.ints(), "\(steps) steps")
       } else {
-        #expect(try difference(Tensor(found), timesteps.to(dtype: .float64)) < 1e-6)
+        #expect(difference(Tensor(found), timesteps.to(dtype: .float64)) < 1e-6)
       }
       if expected.shape(of: "\(name).\(steps).sigmas") != nil {
         let sigmas = try expected.tensor("\(name).\(steps).sigmas").doubles()
@@ -77,7 +78,7 @@ import Torch
       try #require(latents.dim(0) == states.count)
       for (index, state) in states.enumerated() {
         let found = row.isScaled ? state / levels[index].signal : state
-        let error = try difference(found, latents[index])
+        let error = difference(found, latents[index])
         #expect(error < tolerance, "step \(index) of \(steps): \(error)")
       }
     }

@@ -1,19 +1,9 @@
 import Diffusion
 import Foundation
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
-
-/// The folder of reference values (Tests/Goldens/SCHEMA.md).
-let goldens = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Goldens").path
-
-/// Largest difference of two tensors in relation to the largest element of the reference.
-func difference(_ found: Tensor, _ reference: Tensor) throws -> Double {
-  try #require(found.shape == reference.shape)
-  let relative = (found - reference).abs().max().item() / reference.abs().max().item()
-  try #require(relative.isFinite)
-  return relative
-}
 
 /// A file of inputs, results, cotangents and gradients of one reference model.
 struct Expectation {
@@ -52,20 +42,10 @@ struct Expectation {
   }
 }
 
-/// A folder that goes with the test.
-final class TemporaryFolder {
-  let path: String
-
-  init() throws {
-    path = FileManager.default.temporaryDirectory.appending(path: "diffusion-" + UUID().uuidString).path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
+extension TemporaryFolder {
   /// A copy of a folder of the goldens.
   func copy(_ golden: String) throws -> String {
-    let copy = "\(path)/\(golden.replacing("/", with: "-"))"
+    let copy = self(golden.replacing("/", with: "-"))
     try FileManager.default.copyItem(atPath: "\(goldens)/\(golden)", toPath: copy)
     return copy
   }
@@ -89,4 +69,14 @@ extension UNet2DConditionModel.Configuration {
     sampleSize: 8, blockOutChannels: [8, 12, 16], layersPerBlock: 1, normNumGroups: 4, crossAttentionDim: 20,
     transformerLayersPerBlock: [1, 1, 2], attentionHeadDim: [1, 3, 2], additionTimeEmbedDim: 4,
     projectionClassEmbeddingsInputDim: 34)
+}
+
+/// Whether two models have the same parameters, bit for bit.
+func expectEqual(_ found: WeightStore?, _ expected: WeightStore?, sourceLocation: SourceLocation = #_sourceLocation) throws {
+  let (found, expected) = (try #require(found), try #require(expected))
+  #expect(found.parameters.keys == expected.parameters.keys, sourceLocation: sourceLocation)
+  for (name, tensor) in found.parameters {
+    let other = try #require(expected.parameters[name])
+    #expect(tensor.equals(other) && tensor.shape == other.shape, "\(name)", sourceLocation: sourceLocation)
+  }
 }

@@ -1,5 +1,6 @@
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -12,7 +13,7 @@ import Torch
 
   init() throws {
     folder = try TemporaryFolder()
-    path = folder.file("bad.safetensors")
+    path = folder("bad.safetensors")
   }
 
   /// One sound layer, to be spoilt.
@@ -190,7 +191,7 @@ import Torch
     }
     #expect(stranger.description.contains("no layer of the base model is called unet.elsewhere"))
     #expect(throws: AdapterFileError.self) {
-      try AdapterFile.write(Adapter(factors: [:]), to: folder.file("none"), as: Dialects.kohya, for: base)
+      try AdapterFile.write(Adapter(factors: [:]), to: folder("none"), as: Dialects.kohya, for: base)
     }
     #expect(try AdapterFile.read(path, for: base).factors.count == 1, "the first file is still there")
   }

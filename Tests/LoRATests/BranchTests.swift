@@ -1,5 +1,6 @@
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -39,7 +40,7 @@ import Torch
     let conv = projection as? Conv2d
     let dense =
       conv.map { x.conv2d(delta, stride: $0.stride, padding: $0.padding) } ?? x.permuted(0, 2, 3, 1).linear(delta)
-    expectClose(adapted - plain, dense, within: 1e-12, name)
+    #expect(difference(adapted - plain, dense) <= 1e-12, "\(name)")
     #expect(difference(adapted, plain) > 1e-3, "the branch does something")
   }
 

@@ -1,6 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -31,7 +32,7 @@ import Torch
     adapter.metadata = ["ss_training_comment": "für \"Katze\"", "sshs_model_hash": "of another file"]
     let base = ModuleNames(layers.mapValues { [$0[0], $0[2]] })
     let folder = try TemporaryFolder()
-    let path = folder.file("a.safetensors")
+    let path = folder("a.safetensors")
     try AdapterFile.write(adapter, to: path, as: Dialects.kohya, for: base)
     let metadata = try AdapterFile(path: path).metadata
     for (key, hash) in expected { #expect(metadata[key] == hash, "\(key)") }

@@ -1,6 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -21,22 +22,22 @@ import Torch
       .filter { $0.offset % 7 == 0 }.map(\.element)
     let adapter = randomAdapter(paths, of: base, ranks: [1, 3, 4], alphas: [1, 0.7, 5, 4])
     let folder = try TemporaryFolder()
-    try AdapterFile.write(adapter, to: folder.file("a.safetensors"), as: dialect, for: base)
-    let found = try AdapterFile.read(folder.file("a.safetensors"), for: base)
+    try AdapterFile.write(adapter, to: folder("a.safetensors"), as: dialect, for: base)
+    let found = try AdapterFile.read(folder("a.safetensors"), for: base)
     #expect(Array(found.factors.keys) == paths, "the order is the model's")
     // kohya's files have one alpha for all layers, so some factors are rounded once more.
     expectSameDeltas(found, adapter, within: 2e-7)
     // The same adapter is the same file.
-    try AdapterFile.write(adapter, to: folder.file("b.safetensors"), as: dialect, for: base, overwrite: true)
-    let files = try ["a", "b"].map { try Data(contentsOf: URL(filePath: folder.file("\($0).safetensors"))) }
+    try AdapterFile.write(adapter, to: folder("b.safetensors"), as: dialect, for: base, overwrite: true)
+    let files = try ["a", "b"].map { try Data(contentsOf: URL(filePath: folder("\($0).safetensors"))) }
     #expect(files[0] == files[1], "\(name)")
     // Through every other dialect and back.
     for other in Dialects.all where Self.ofFactors.contains(other.name) {
       if !isOfOneModel, Self.ofOneModel.contains(other.name) { continue }
-      try AdapterFile.write(found, to: folder.file("c.safetensors"), as: other, for: base, overwrite: true)
-      let converted = try AdapterFile.read(folder.file("c.safetensors"), for: base)
-      try AdapterFile.write(converted, to: folder.file("d.safetensors"), as: dialect, for: base, overwrite: true)
-      expectSameDeltas(try AdapterFile.read(folder.file("d.safetensors"), for: base), adapter, within: 4e-7)
+      try AdapterFile.write(found, to: folder("c.safetensors"), as: other, for: base, overwrite: true)
+      let converted = try AdapterFile.read(folder("c.safetensors"), for: base)
+      try AdapterFile.write(converted, to: folder("d.safetensors"), as: dialect, for: base, overwrite: true)
+      expectSameDeltas(try AdapterFile.read(folder("d.safetensors"), for: base), adapter, within: 4e-7)
     }
   }
 
@@ -123,7 +124,7 @@ import Torch
     "a LoRA that diffusers saved reads the same in both dialects", arguments: ["attention", "text", "convolution"])
   func goldens(name: String) throws {
     let base = try ModuleNames.golden("sdxl")
-    let files = try ["peft", "kohya"].map { try AdapterFile(path: "\(LoRATests.goldens)/adapters/\(name)/\($0).safetensors") }
+    let files = try ["peft", "kohya"].map { try AdapterFile(path: "\(TestSupport.goldens)/adapters/\(name)/\($0).safetensors") }
     #expect(files.map(\.dialect.name) == ["diffusers", "kohya"])
     let adapters = try files.map { try $0.adapter(for: base) }
     #expect(adapters[0].factors.count == ["attention": 136, "text": 228, "convolution": 187][name])
@@ -138,22 +139,22 @@ import Torch
   @Test("written files have the keys that diffusers and sd-scripts write", arguments: ["attention", "text", "convolution"])
   func writtenKeys(name: String) throws {
     let base = try ModuleNames.golden("sdxl")
-    let source = "\(LoRATests.goldens)/adapters/\(name)"
+    let source = "\(TestSupport.goldens)/adapters/\(name)"
     let adapter = try AdapterFile.read("\(source)/kohya.safetensors", for: base)
     let folder = try TemporaryFolder()
-    try AdapterFile.write(adapter, to: folder.file("kohya.safetensors"), as: Dialects.kohya, for: base)
-    #expect(try keys(of: folder.file("kohya.safetensors")) == keys(of: "\(source)/kohya.safetensors"))
-    try AdapterFile.write(adapter, to: folder.file("peft.safetensors"), as: Dialects.diffusers, for: base)
+    try AdapterFile.write(adapter, to: folder("kohya.safetensors"), as: Dialects.kohya, for: base)
+    #expect(try keys(of: folder("kohya.safetensors")) == keys(of: "\(source)/kohya.safetensors"))
+    try AdapterFile.write(adapter, to: folder("peft.safetensors"), as: Dialects.diffusers, for: base)
     // transformers 5 has dropped text_model from the first text encoder; diffusers takes it with and without.
     let expected = try keys(of: "\(source)/peft.safetensors").map {
       $0.replacing("text_encoder.encoder", with: "text_encoder.text_model.encoder")
     }
-    #expect(try keys(of: folder.file("peft.safetensors")) == expected.sorted())
+    #expect(try keys(of: folder("peft.safetensors")) == expected.sorted())
   }
 
   @Test("every key of a golden file belongs to exactly one dialect", arguments: ["peft", "kohya"])
   func claims(file: String) throws {
-    for key in try keys(of: "\(LoRATests.goldens)/adapters/text/\(file).safetensors") {
+    for key in try keys(of: "\(TestSupport.goldens)/adapters/text/\(file).safetensors") {
       #expect(Dialects.all.filter { $0.claims(key) }.count == 1, "\(key)")
     }
   }
@@ -185,7 +186,7 @@ import Torch
       tensors["\(layer.key).lora_B.weight"] = layer.value.up
     }
     let folder = try TemporaryFolder()
-    let path = folder.file("a.safetensors")
+    let path = folder("a.safetensors")
     try saveSafeTensors(tensors, metadata: ["lora_adapter_metadata": configuration], to: path)
     let read = try AdapterFile.read(path, for: base)
     return paths.map { read.factors[$0]!.alpha }
@@ -253,8 +254,8 @@ import Torch
     let folder = try TemporaryFolder()
     var adapter = randomAdapter(paths, of: base, ranks: [4], alphas: [2])
     adapter.metadata = ["modelspec.title": "cat", "ss_network_dim": "999", "sshs_model_hash": "of the old file"]
-    try AdapterFile.write(adapter, to: folder.file("a.safetensors"), as: Dialects.kohya, for: base)
-    let metadata = try AdapterFile(path: folder.file("a.safetensors")).metadata
+    try AdapterFile.write(adapter, to: folder("a.safetensors"), as: Dialects.kohya, for: base)
+    let metadata = try AdapterFile(path: folder("a.safetensors")).metadata
     #expect(metadata["ss_network_module"] == "networks.lora")
     #expect(metadata["ss_network_dim"] == "4", "what the file holds, not what the adapter came with")
     #expect(metadata["ss_network_alpha"] == "2.0")
@@ -263,14 +264,14 @@ import Torch
     #expect(metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora")
     #expect(metadata["modelspec.title"] == "cat" && metadata["sshs_model_hash"]?.count == 64, "not of the old file")
     let mixed = randomAdapter(paths, of: base, ranks: [4, 2], alphas: [2, 1])
-    try AdapterFile.write(mixed, to: folder.file("b.safetensors"), as: Dialects.kohya, for: base)
-    let file = try AdapterFile(path: folder.file("b.safetensors"))
+    try AdapterFile.write(mixed, to: folder("b.safetensors"), as: Dialects.kohya, for: base)
+    let file = try AdapterFile(path: folder("b.safetensors"))
     #expect(file.metadata["ss_network_dim"] == "Dynamic")
     // diffusers loses alphas that differ within a kohya file; two of the three layers have 2.
     #expect(file.layers.values.allSatisfy { $0.alpha == 2 } && file.metadata["ss_network_alpha"] == "2.0")
     let silenced = Adapter(factors: mixed.factors.mapValues { $0.scaled(by: 0) })
-    try AdapterFile.write(silenced, to: folder.file("c.safetensors"), as: Dialects.kohya, for: base)
-    let quiet = try AdapterFile(path: folder.file("c.safetensors"))
+    try AdapterFile.write(silenced, to: folder("c.safetensors"), as: Dialects.kohya, for: base)
+    let quiet = try AdapterFile(path: folder("c.safetensors"))
     #expect(quiet.layers.values.allSatisfy { $0.alpha == 1 && $0.norm == 0 }, "to sd-scripts alpha 0 is the rank")
   }
 
@@ -278,8 +279,8 @@ import Torch
   func peftMetadata() throws {
     let folder = try TemporaryFolder()
     let adapter = randomAdapter(paths, of: base, ranks: [4, 4, 2], alphas: [2, 0.5, 2])
-    try AdapterFile.write(adapter, to: folder.file("a.safetensors"), as: Dialects.diffusers, for: base)
-    let text = try #require(try AdapterFile(path: folder.file("a.safetensors")).metadata["lora_adapter_metadata"])
+    try AdapterFile.write(adapter, to: folder("a.safetensors"), as: Dialects.diffusers, for: base)
+    let text = try #require(try AdapterFile(path: folder("a.safetensors")).metadata["lora_adapter_metadata"])
     let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? NSDictionary)
     #expect(
       object == [

@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 import Torch
 
@@ -59,7 +60,7 @@ import Torch
   @Test("each spelling is of one dialect and means its layer", arguments: spellings)
   func spelling(dialect: String, down: String, up: String, path: String) throws {
     let shape = base.shapes[path]!
-    let name = folder.file("a.safetensors")
+    let name = folder("a.safetensors")
     let up = up.isEmpty ? down.replacing("down.weight", with: "up.weight") : up
     try saveSafeTensors([down: .ones([2, shape[1]]), up: .ones([shape[0], 2])], to: name)
     let file = try AdapterFile(path: name)
@@ -71,7 +72,7 @@ import Torch
 
   @Test("the versions before 0.26 mixed their own spellings")
   func mixedOldVersions() throws {
-    let name = folder.file("a.safetensors")
+    let name = folder("a.safetensors")
     try saveSafeTensors(
       [
         "unet.\(Self.attention).processor.to_q_lora.down.weight": .ones([2, 4]),
@@ -84,20 +85,20 @@ import Torch
 
   @Test("whole matrices of ziplora-pytorch")
   func densePyTorch() throws {
-    let name = folder.file("a.safetensors")
+    let name = folder("a.safetensors")
     let delta = Tensor.randn([4, 4], generator: Generator(seed: 1))
     try saveSafeTensors(["unet.unet.\(Self.attention).to_q.lora.weight": delta], to: name)
     let file = try AdapterFile(path: name)
     #expect(file.dialect.name == "ziplora-pytorch")
-    expectClose(try file.adapter(for: base).factors[Self.query]!.delta(), delta, within: 1e-6)
+    #expect(try difference(file.adapter(for: base).factors[Self.query]!.delta(), delta) <= 1e-6)
   }
 
   private func writePEFT(_ configuration: String?, components: [Component] = [.unet]) throws -> Adapter {
     let paths = base.paths.filter { Component(of: $0).map(components.contains) == true && ModuleKind(of: $0) != .other }
     let adapter = randomAdapter(Array(paths.prefix(9)), of: base, ranks: [4, 2], alphas: [3, 3, 1])
     try AdapterFile.write(
-      adapter, to: folder.file("adapter_model.safetensors"), as: PEFTDialect(), for: base, overwrite: true)
-    let file = folder.file("adapter_config.json")
+      adapter, to: folder("adapter_model.safetensors"), as: PEFTDialect(), for: base, overwrite: true)
+    let file = folder("adapter_config.json")
     if let configuration { try configuration.write(toFile: file, atomically: true, encoding: .utf8) }
     return adapter
   }
@@ -109,7 +110,7 @@ import Torch
     #expect(file.path.hasSuffix("/adapter_model.safetensors") && file.remarks.isEmpty)
     expectSameDeltas(try file.adapter(for: base), adapter, within: 1e-7)
     #expect(try keys(of: file.path).allSatisfy { $0.hasPrefix("base_model.model.") })
-    let text = try String(contentsOfFile: folder.file("adapter_config.json"), encoding: .utf8)
+    let text = try String(contentsOfFile: folder("adapter_config.json"), encoding: .utf8)
     let configuration = try #require(
       try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
     #expect(configuration["peft_type"] as? String == "LORA" && configuration["lora_alpha"] as? Int == 3)
@@ -127,7 +128,7 @@ import Torch
       let stated = stem.hasSuffix("conv_in") ? 2.0 : 8.0
       #expect(abs(alpha / Double(rank) - stated / Double(rank).squareRoot()) < 1e-12, "\(stem)")
     }
-    try FileManager.default.removeItem(atPath: folder.file("adapter_config.json"))
+    try FileManager.default.removeItem(atPath: folder("adapter_config.json"))
     #expect(try AdapterFile(path: folder.path).remarks.first?.contains("no adapter_config.json beside the file") == true)
   }
 
@@ -136,7 +137,7 @@ import Torch
     var shapes = base.shapes
     for path in shapes.keys where path.hasPrefix("text_encoder_2.") && path.hasSuffix("q_proj") { shapes[path] = [6, 6] }
     let wider = ModuleNames(shapes)
-    let name = folder.file("a.safetensors")
+    let name = folder("a.safetensors")
     let stem = "base_model.model.text_model.encoder.layers.0.self_attn.q_proj"
     try saveSafeTensors(["\(stem).lora_A.weight": .ones([2, 6]), "\(stem).lora_B.weight": .ones([6, 2])], to: name)
     #expect(
@@ -154,7 +155,7 @@ import Torch
   func peftOfSeveralModels() throws {
     let adapter = randomAdapter([Self.query, Self.textQuery], of: base)
     let error = try #require(throws: AdapterFileError.self) {
-      try AdapterFile.write(adapter, to: folder.file("a.safetensors"), as: PEFTDialect(), for: base)
+      try AdapterFile.write(adapter, to: folder("a.safetensors"), as: PEFTDialect(), for: base)
     }
     #expect(error.description.contains("is of one model, but the layers are of U-Net and text encoders"))
   }

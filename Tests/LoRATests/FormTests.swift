@@ -1,5 +1,6 @@
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -16,7 +17,7 @@ import Torch
 
   /// A file of one layer with these tensors.
   private func file(_ parts: OrderedDictionary<String, Tensor>, stem: String = stem) throws -> AdapterFile {
-    let path = folder.file("a.safetensors")
+    let path = folder("a.safetensors")
     let tensors = OrderedDictionary(uniqueKeysWithValues: parts.map { ("\(stem).\($0.key)", $0.value) })
     try saveSafeTensors(tensors, to: path, overwrite: true)
     return try AdapterFile(path: path)
@@ -60,7 +61,7 @@ import Torch
     }
     let found = try delta(
       ["lora_down.weight": down, "lora_up.weight": up, "alpha": Tensor(1)], shape: [5, 3, 3, 3])
-    expectClose(found, expected, within: 1e-12)
+    #expect(difference(found, expected) <= 1e-12)
   }
 
   @Test("a middle kernel goes into down, and the rank stays that of down")
@@ -75,7 +76,7 @@ import Torch
       return 3 / 2 * sum
     }
     let parts: OrderedDictionary = ["lora_down.weight": down, "lora_mid.weight": mid, "lora_up.weight": up, "alpha": Tensor(3)]
-    expectClose(try delta(parts, shape: [5, 3, 3, 3]), expected, within: 1e-12)
+    #expect(try difference(delta(parts, shape: [5, 3, 3, 3]), expected) <= 1e-12)
     #expect(try reading(parts, shape: [5, 3, 3, 3]).reductions.isEmpty, "it is a LoRA")
   }
 
@@ -87,7 +88,7 @@ import Torch
       let expected = try delta(rounded, shape: shape)
       for part in parts.keys {
         let one = rounded.merging([part: rounded[part]!.to(dtype: dtype)]) { $1 }
-        expectClose(try delta(one, shape: shape), expected, within: 1e-6, part)
+        #expect(try difference(delta(one, shape: shape), expected) <= 1e-6, "\(part)")
       }
     }
     try mixed([
@@ -121,7 +122,7 @@ import Torch
     ]
     let found = try reading(parts, shape: [6, 5])
     let expected = dense([6, 5]) { 3 / 2 * first($0[0], $0[1]) * second($0[0], $0[1]) }
-    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, expected, within: 1e-12)
+    #expect(difference(found.adapter.delta(Self.path, dtype: .float64)!, expected) <= 1e-12)
     let reduction = try #require(found.reductions.first)
     #expect(reduction.form == "LoHa" && reduction.rank == 4 && reduction.exactRank == 4 && reduction.discardedEnergy == 0)
   }
@@ -148,7 +149,7 @@ import Torch
       }
     }
     let expected = dense([4, 3, 3, 3]) { values[0]($0[0], $0[1], $0[2], $0[3]) * values[1]($0[0], $0[1], $0[2], $0[3]) }
-    expectClose(try delta(parts, shape: [4, 3, 3, 3]), expected, within: 1e-12)
+    #expect(try difference(delta(parts, shape: [4, 3, 3, 3]), expected) <= 1e-12)
   }
 
   /// [ac, bd, k, k] from a side [a, b] and one [c, d, k, k].
@@ -166,7 +167,7 @@ import Torch
   func kroneckerOfWholeSides() throws {
     let (w1, w2) = (random(2, 3), random(4, 2))
     let found = try delta(["lokr_w1": w1, "lokr_w2": w2, "alpha": Tensor(5)], shape: [8, 6])
-    expectClose(found, kronecker(w1, w2), within: 1e-12)
+    #expect(difference(found, kronecker(w1, w2)) <= 1e-12)
   }
 
   @Test("LoKr with a low-rank side is scaled by its rank")
@@ -174,13 +175,13 @@ import Torch
     let (w1, a, b) = (random(2, 3), random(4, 2), random(2, 2))
     let parts: OrderedDictionary = ["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": Tensor(3)]
     let expected = kronecker(w1, a.matmul(b)) * 1.5
-    expectClose(try delta(parts, shape: [8, 6]), expected, within: 1e-12)
+    #expect(try difference(delta(parts, shape: [8, 6]), expected) <= 1e-12)
     let both: OrderedDictionary = [
       "lokr_w1_a": random(2, 1), "lokr_w1_b": random(1, 3), "lokr_w2_a": a, "lokr_w2_b": b, "alpha": Tensor(3),
     ]
     let left = both["lokr_w1_a"]!.matmul(both["lokr_w1_b"]!)
     let found = try reading(both, shape: [8, 6])
-    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, kronecker(left, a.matmul(b)) * 1.5, within: 1e-12)
+    #expect(difference(found.adapter.delta(Self.path, dtype: .float64)!, kronecker(left, a.matmul(b)) * 1.5) <= 1e-12)
     #expect(found.reductions.first?.rank == 2, "1 · 2")
   }
 
@@ -188,12 +189,12 @@ import Torch
   func kroneckerOfConvolutions() throws {
     let w1 = random(2, 3)
     let whole = random(4, 2, 3, 3)
-    expectClose(
-      try delta(["lokr_w1": w1, "lokr_w2": whole], shape: [8, 6, 3, 3]), kronecker(w1, whole), within: 1e-12)
+    #expect(try difference(delta(["lokr_w1": w1, "lokr_w2": whole], shape: [8, 6, 3, 3]), kronecker(w1, whole)) <= 1e-12)
     let (a, b) = (random(4, 2), random(2, 18))
-    expectClose(
-      try delta(["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b], shape: [8, 6, 3, 3]),
-      kronecker(w1, a.matmul(b).reshaped(4, 2, 3, 3)), within: 1e-12)
+    #expect(
+      try difference(
+        delta(["lokr_w1": w1, "lokr_w2_a": a, "lokr_w2_b": b], shape: [8, 6, 3, 3]),
+        kronecker(w1, a.matmul(b).reshaped(4, 2, 3, 3))) <= 1e-12)
     let (t, p, q) = (random(2, 2, 3, 3), random(2, 4), random(2, 2))
     let (k, x, y) = (t.doubles(), p.doubles(), q.doubles())
     let inner = dense([4, 2, 3, 3]) { i in
@@ -201,15 +202,15 @@ import Torch
       for u in 0..<2 { for v in 0..<2 { sum += k[((u * 2 + v) * 3 + i[2]) * 3 + i[3]] * x[u * 4 + i[0]] * y[v * 2 + i[1]] } }
       return sum
     }
-    expectClose(
-      try delta(["lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": p, "lokr_w2_b": q], shape: [8, 6, 3, 3]), kronecker(w1, inner),
-      within: 1e-12)
+    #expect(
+      try difference(
+        delta(["lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": p, "lokr_w2_b": q], shape: [8, 6, 3, 3]), kronecker(w1, inner)) <= 1e-12)
   }
 
   @Test("a whole difference, of a matrix and of a convolution", arguments: [[7, 5], [5, 7], [4, 3, 3, 3]])
   func wholeDifference(shape: [Int]) throws {
     let diff = Tensor.randn(shape, generator: generator, dtype: .float64)
-    expectClose(try delta(["diff": diff], shape: shape), diff, within: 1e-12)
+    #expect(try difference(delta(["diff": diff], shape: shape), diff) <= 1e-12)
   }
 
   /// The share of squared singular values behind the first `rank`, and the sum of the first ones' outer products.
@@ -242,7 +243,7 @@ import Torch
     }
     let (expected, lost) = truncated(matrix, 2)
     let found = try reading(parts, shape: matrix.shape, rankLimit: 2)
-    expectClose(found.adapter.delta(Self.path, dtype: .float64)!, expected, within: 1e-5)
+    #expect(difference(found.adapter.delta(Self.path, dtype: .float64)!, expected) <= 1e-5)
     let reduction = try #require(found.reductions.first)
     #expect(reduction.rank == 2 && reduction.exactRank > 2 && reduction.layer == Self.path)
     #expect(abs(reduction.discardedEnergy - lost) < 1e-5 && lost > 0.01, "\(reduction.discardedEnergy), expected \(lost)")
@@ -291,7 +292,7 @@ import Torch
     let expected = decomposed(projection.weight, up.matmul(down) * 0.5, magnitudes.doubles(), perOutput: isPerOutput)
     let file = try file(parts)
     let found = try file.adapter(for: [Self.path: projection]).delta(Self.path, dtype: .float64)!
-    expectClose(found, expected, within: 1e-6)
+    #expect(difference(found, expected) <= 1e-6)
 
     let error = try #require(throws: AdapterFileError.self) { try file.adapter(for: ModuleNames([Self.path: [6, 5]])) }
     #expect(error.description.contains("\(Self.stem) is DoRA, which depends on the base model's weights; give the base model"))
@@ -310,13 +311,13 @@ import Torch
     #expect(found.weightShape == [4, 3, 3, 3])
     let expected = decomposed(
       projection.weight.reshaped(4, 27), up.matmul(down), magnitudes.doubles(), perOutput: perOutput)
-    expectClose(found.delta(dtype: .float64).reshaped(4, 27), expected, within: 1e-5)
+    #expect(difference(found.delta(dtype: .float64).reshaped(4, 27), expected) <= 1e-5)
   }
 
   // MARK: what no LoRA holds
 
   @Test func biasesAndNorms() throws {
-    let path = folder.file("b.safetensors")
+    let path = folder("b.safetensors")
     try saveSafeTensors(
       [
         "\(Self.stem).lora_down.weight": random(2, 4), "\(Self.stem).lora_up.weight": random(4, 2),
@@ -358,7 +359,7 @@ import Torch
     for limit in [RankLimit.rank(3), .energy(1 - 1e-9)] {
       let reduced = factors.reduced(to: limit)
       #expect(reduced.factors.rank == 3 && reduced.originalRank == 6 && reduced.discardedEnergy < 1e-10)
-      expectClose(reduced.factors.delta(dtype: .float64), factors.delta(dtype: .float64), within: 1e-5)
+      #expect(difference(reduced.factors.delta(dtype: .float64), factors.delta(dtype: .float64)) <= 1e-5)
       #expect(reduced.factors.alpha == 3, "alpha is the rank")
     }
   }
@@ -370,7 +371,7 @@ import Torch
     let (u, s, vh) = factors.delta(dtype: .float64).svd()
     let expected = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
     let reduced = factors.reduced(to: .rank(rank))
-    expectClose(reduced.factors.delta(dtype: .float64), expected, within: 1e-5)
+    #expect(difference(reduced.factors.delta(dtype: .float64), expected) <= 1e-5)
     let energies = s.square().doubles()
     let share = energies[..<rank].reduce(0, +) / energies.reduce(0, +)
     #expect(abs(reduced.discardedEnergy - (1 - share)) < 1e-6)

@@ -1,6 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -30,7 +31,7 @@ import Torch
     var adapter = randomAdapter(paths, of: base, ranks: [2, 4], alphas: [1])
     adapter.factors["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"] = LowRankFactors(
       down: .ones([1, 4]), up: .zeros([4, 1]), alpha: 1)
-    let path = folder.file("a.safetensors")
+    let path = folder("a.safetensors")
     try AdapterFile.write(adapter, to: path, as: try #require(Dialects.named(dialect)), for: base)
     let report = Inspection(try AdapterFile(path: path), base: knowsBase ? base : nil)
     #expect(report.dialect == dialect && report.layers == 824 && report.dtype == "float32")
@@ -51,7 +52,7 @@ import Torch
   @Test("a file for another base is described and the misfit told")
   func otherBase() throws {
     let folder = try TemporaryFolder()
-    let path = folder.file("a.safetensors")
+    let path = folder("a.safetensors")
     let other = ModuleNames.stableDiffusion1
     try AdapterFile.write(
       randomAdapter(try Targets.attention.paths(in: other), of: other), to: path, as: Dialects.kohya, for: other)
@@ -74,8 +75,8 @@ import Torch
     let stem = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_k"
     try saveSafeTensors(
       ["\(stem).lora_down.weight": .ones([2, 768]), "\(stem).lora_up.weight": .ones([4, 2]), "\(stem).alpha": Tensor(2)],
-      metadata: metadata, to: folder.file("a.safetensors"))
-    let file = try AdapterFile(path: folder.file("a.safetensors"))
+      metadata: metadata, to: folder("a.safetensors"))
+    let file = try AdapterFile(path: folder("a.safetensors"))
     return (Inspection(file), file)
   }
 

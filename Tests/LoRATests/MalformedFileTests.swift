@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 import Torch
 
@@ -286,9 +287,9 @@ import Torch
   @Test(arguments: cases)
   func message(_ malformed: Case) throws {
     let folder = try TemporaryFolder()
-    let path = folder.file("bad.safetensors")
+    let path = folder("bad.safetensors")
     try saveSafeTensors(malformed.tensors(), metadata: malformed.metadata, to: path)
-    try malformed.configuration?.write(toFile: folder.file("adapter_config.json"), atomically: true, encoding: .utf8)
+    try malformed.configuration?.write(toFile: folder("adapter_config.json"), atomically: true, encoding: .utf8)
     let error = try #require(throws: AdapterFileError.self) { try AdapterFile.read(path, for: Self.base) }
     let text = error.description
     #expect(text.hasPrefix("\(path): ") && text.contains(malformed.message), "\(text)")
@@ -298,8 +299,8 @@ import Torch
   @Test("nothing wrong with the sound ones", arguments: dialects)
   func sound(dialect: String) throws {
     let folder = try TemporaryFolder()
-    try saveSafeTensors(Halves(dialect).tensors(.ones([2, 4]), .ones([6, 2])), to: folder.file("good.safetensors"))
-    #expect(try AdapterFile.read(folder.file("good.safetensors"), for: Self.base).factors.count == 1)
+    try saveSafeTensors(Halves(dialect).tensors(.ones([2, 4]), .ones([6, 2])), to: folder("good.safetensors"))
+    #expect(try AdapterFile.read(folder("good.safetensors"), for: Self.base).factors.count == 1)
   }
 
   @Test(
@@ -307,7 +308,7 @@ import Torch
     arguments: [[0, 6, 1 << 31, 1 << 31], Array(repeating: 1, count: 65)])
   func impossibleShape(shape: [Int]) throws {
     let folder = try TemporaryFolder()
-    let (path, key) = (folder.file("bad.safetensors"), "\(Self.kohya).diff")
+    let (path, key) = (folder("bad.safetensors"), "\(Self.kohya).diff")
     let bytes = Array(repeating: UInt8(0), count: shape[0] * 4)
     try SafeTensorsFile.write([SafeTensorsSource(name: key, dtype: .F32, shape: shape, bytes: bytes)], to: path)
     let error = try #require(throws: TensorFileError.self) { try AdapterFile(path: path) }
@@ -319,8 +320,8 @@ import Torch
     let empty = try #require(throws: AdapterFileError.self) { try AdapterFile(path: folder.path) }
     #expect(empty.description.contains("a folder with none of the files\n  adapter_model.safetensors"))
     try saveSafeTensors(
-      Halves("peft").tensors(.ones([2, 4]), .ones([6, 2])), to: folder.file("adapter_model.safetensors"))
-    try Data([0xFF, 0xFE]).write(to: URL(filePath: folder.file("adapter_config.json")))
+      Halves("peft").tensors(.ones([2, 4]), .ones([6, 2])), to: folder("adapter_model.safetensors"))
+    try Data([0xFF, 0xFE]).write(to: URL(filePath: folder("adapter_config.json")))
     let unreadable = try #require(throws: AdapterFileError.self) { try AdapterFile(path: folder.path) }
     #expect(unreadable.description.contains("adapter_config.json beside it cannot be read as UTF-8 text"))
   }

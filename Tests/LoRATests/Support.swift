@@ -1,30 +1,9 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
-
-/// The folder of reference values (Tests/Goldens/SCHEMA.md).
-let goldens = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Goldens").path
-
-/// The largest absolute difference in relation to the largest element of the reference.
-func difference(_ found: Tensor, _ reference: Tensor) -> Double {
-  guard found.shape == reference.shape else { return .infinity }
-  let size = reference.abs().max().item()
-  let largest = (found.to(dtype: .float64) - reference.to(dtype: .float64)).abs().max().item()
-  return size == 0 ? largest : largest / size
-}
-
-/// Fails unless all elements agree, and says by how much they do not.
-func expectClose(
-  _ found: Tensor, _ reference: Tensor, within tolerance: Double, _ what: String = "",
-  sourceLocation: SourceLocation = #_sourceLocation
-) {
-  let difference = difference(found, reference)
-  #expect(
-    difference <= tolerance, "\(what): \(found.shape) and \(reference.shape) differ by \(difference)",
-    sourceLocation: sourceLocation)
-}
 
 /// The layers of two adapters are the same and change the weights alike.
 func expectSameDeltas(
@@ -33,20 +12,10 @@ func expectSameDeltas(
   #expect(Set(found.factors.keys) == Set(reference.factors.keys), sourceLocation: sourceLocation)
   for (path, factors) in found.factors {
     guard let other = reference.factors[path] else { continue }
-    expectClose(
-      factors.delta(dtype: .float64), other.delta(dtype: .float64), within: tolerance, path, sourceLocation: sourceLocation)
+    #expect(
+      difference(factors.delta(dtype: .float64), other.delta(dtype: .float64)) <= tolerance, "\(path)",
+      sourceLocation: sourceLocation)
   }
-}
-
-/// A folder that goes with the test.
-final class TemporaryFolder {
-  let path = FileManager.default.temporaryDirectory.appending(path: "lora-" + UUID().uuidString).path
-
-  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
 }
 
 /// The shape of a UNet's tree: how many transformer blocks each attention of a resolution has.

@@ -1,6 +1,7 @@
 import LoRA
 import Merging
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -104,8 +105,7 @@ import Torch
       }
       let a = combine(parts.map(\.a)) { $0[0] * parts[0].scaleA + $0[1] * parts[1].scaleA }
       let b = combine(parts.map(\.b)) { $0[0] * parts[0].scaleB + $0[1] * parts[1].scaleB }
-      expectClose(
-        factors.delta(dtype: .float64).flattened(from: 1), tensor(b).matmul(tensor(a)), within: 5e-7, path)
+      #expect(difference(factors.delta(dtype: .float64).flattened(from: 1), tensor(b).matmul(tensor(a))) <= 5e-7, "\(path)")
     }
   }
 
@@ -149,7 +149,7 @@ import Torch
     }
     let sum = adapters[0].delta(ToyModel.query)! * weights[0] + adapters[1].delta(ToyModel.query)! * weights[1]
     // The spread of one draw at this density is that of an element itself; of 400 draws, a twentieth.
-    expectClose(total! / 400, sum, within: 0.2)
+    #expect(difference(total! / 400, sum) <= 0.2)
   }
 
   @Test("DELLA keeps large elements of a row more often")
@@ -223,9 +223,10 @@ import Torch
       #expect(abs(Double(hasSubject.count { $0 }) / 1000 - point) < 2e-3, "\(path)")
       #expect(hasSubject == hasSubject.sorted { $0 && !$1 }, "the subject comes first")
       let chosen = point > 0.5 ? 0 : 1
-      expectClose(
-        result.adapter.delta(path, dtype: .float64)!.flattened(from: 1), tensor(dense(adapters[chosen], path)) * weights[chosen],
-        within: 1e-9)
+      #expect(
+        difference(
+          result.adapter.delta(path, dtype: .float64)!.flattened(from: 1), tensor(dense(adapters[chosen], path)) * weights[chosen]
+        ) <= 1e-9)
     }
   }
 
@@ -246,7 +247,7 @@ import Torch
     #expect(Array(result.adapter.factors.keys) == Array(paths[..<2]))
     #expect(result.report.dropped == [paths[2]])
     for index in 0..<2 {
-      expectClose(result.adapter.delta(paths[index])!, pair[index].delta(paths[index])! * weights[index], within: 1e-7)
+      #expect(difference(result.adapter.delta(paths[index])!, pair[index].delta(paths[index])! * weights[index]) <= 1e-7)
     }
     let other = model.adapter(1, paths: [ToyModel.convolution])
     let error = try #require(throws: MergeError.self) {
@@ -262,7 +263,7 @@ import Torch
     let thin = random(160, 8).matmul(random(8, 120))
     let (u, s, vh) = thin.leadingSingularValues(8)
     #expect(s.count == 8)
-    expectClose((u * s).matmul(vh), thin, within: 1e-12)
+    #expect(difference((u * s).matmul(vh), thin) <= 1e-12)
 
     let noisy = thin + random(160, 120) * 2
     let best = noisy.svd().s[0..<12].square().sum().item()

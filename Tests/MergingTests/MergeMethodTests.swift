@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import Merging
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -53,7 +54,7 @@ import Torch
     }
     for alone in report.alone where alone.path != ToyModel.key {
       let source = alone.input == "c" ? subject : style
-      expectClose(result.delta(alone.path)!, source.delta(alone.path)!, within: 1e-7)
+      #expect(difference(result.delta(alone.path)!, source.delta(alone.path)!) <= 1e-7)
     }
     let text = try JSONEncoder().encode(report)
     #expect(try JSONDecoder().decode(MergeReport.self, from: text) == report)
@@ -78,7 +79,7 @@ import Torch
     let first = model.adapter(1)
     let inputs = [MergeInput("c", first), MergeInput("s", model.adapter(2), weight: 0)]
     let result = try merge(#require(MergeMethods.named(name)), inputs)
-    for (path, factors) in first.factors { expectClose(result.adapter.delta(path)!, factors.delta(), within: 2e-7, path) }
+    for (path, factors) in first.factors { #expect(difference(result.adapter.delta(path)!, factors.delta()) <= 2e-7, "\(path)") }
   }
 
   @Test("the same seed gives the same bytes, another seed others", arguments: names)
@@ -110,7 +111,7 @@ import Torch
       MergeInput("c", model.adapter(3), weight: -0.2),
     ]
     let (forth, back) = (try merge(method, inputs).adapter, try merge(method, inputs.reversed()).adapter)
-    for (path, factors) in forth.factors { expectClose(back.delta(path)!, factors.delta(), within: 3e-6, path) }
+    for (path, factors) in forth.factors { #expect(difference(back.delta(path)!, factors.delta()) <= 3e-6, "\(path)") }
   }
 
   /// What else a LoRA merged with itself at 0.5 + 0.5 is, by method.
@@ -129,7 +130,7 @@ import Torch
     let inputs = ["one", "two"].map { MergeInput($0, lora, weight: 0.5) }
     let result = try merge(whole(name), inputs)
     for (path, factors) in result.adapter.factors {
-      expectClose(factors.delta(), lora.delta(path)! * Self.selfMerges[name, default: 1], within: 3e-6, "\(name) \(path)")
+      #expect(difference(factors.delta(), lora.delta(path)! * Self.selfMerges[name, default: 1]) <= 3e-6, "\(name) \(path)")
     }
     #expect(result.report.merged.allSatisfy { $0.discardedEnergy < 1e-5 })
   }
@@ -202,10 +203,12 @@ import Torch
     let merged = try DirectMerge().merge(inputs, context: MergeContext()).adapter
     for (path, factors) in merged.factors {
       let sum = inputs[0].adapter.delta(path, dtype: .float64)! * 0.7 - inputs[1].adapter.delta(path, dtype: .float64)! * 1.2
-      expectClose(factors.delta(dtype: .float64), sum, within: 3e-7, path)
+      #expect(difference(factors.delta(dtype: .float64), sum) <= 3e-7, "\(path)")
     }
     let halves = [MergeInput("a", model.adapter(1), weight: 0.5), MergeInput("a", model.adapter(1), weight: 0.5)]
     let whole = try DirectMerge().merge(halves, context: MergeContext()).adapter
-    for (path, factors) in whole.factors { expectClose(factors.delta(), model.adapter(1).delta(path)!, within: 3e-7, path) }
+    for (path, factors) in whole.factors {
+      #expect(difference(factors.delta(), model.adapter(1).delta(path)!) <= 3e-7, "\(path)")
+    }
   }
 }

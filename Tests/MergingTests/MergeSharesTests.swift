@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import Merging
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 
@@ -27,8 +28,8 @@ import Torch
 
   private func check(_ found: Adapter, _ expected: Adapter, sourceLocation: SourceLocation = #_sourceLocation) {
     for (path, factors) in expected.factors where factors.norm > 0 {
-      expectClose(
-        found.delta(path, dtype: .float64) ?? Tensor(0), factors.delta(dtype: .float64), within: 3e-7, path,
+      #expect(
+        difference(found.delta(path, dtype: .float64) ?? Tensor(0), factors.delta(dtype: .float64)) <= 3e-7, "\(path)",
         sourceLocation: sourceLocation)
     }
     #expect(found.factors.keys.allSatisfy { expected.factors[$0] != nil }, sourceLocation: sourceLocation)

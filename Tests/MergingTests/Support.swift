@@ -5,36 +5,6 @@ import OrderedCollections
 import Testing
 import Torch
 
-/// The largest absolute difference in relation to the largest element of the reference.
-func difference(_ found: Tensor, _ reference: Tensor) -> Double {
-  guard found.shape == reference.shape else { return .infinity }
-  let size = reference.abs().max().item()
-  let largest = (found.to(dtype: .float64) - reference.to(dtype: .float64)).abs().max().item()
-  return size == 0 ? largest : largest / size
-}
-
-/// Fails unless all elements agree, and says by how much they do not.
-func expectClose(
-  _ found: Tensor, _ reference: Tensor, within tolerance: Double, _ what: String = "",
-  sourceLocation: SourceLocation = #_sourceLocation
-) {
-  let difference = difference(found, reference)
-  #expect(
-    difference <= tolerance, "\(what): \(found.shape) and \(reference.shape) differ by \(difference)",
-    sourceLocation: sourceLocation)
-}
-
-/// A folder that goes with the test.
-final class TemporaryFolder {
-  let path = FileManager.default.temporaryDirectory.appending(path: "merging-" + UUID().uuidString).path
-
-  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
-}
-
 /// A network of three layers that stands for a diffusion model: y = tanh(q x) through k, and a convolution of the picture.
 final class ToyModel: FidelityProbe {
   struct Input {

@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 
 /// Files by the reference implementation (Scripts/goldens/safetensors_golden.py): read right, and written byte by byte alike.
@@ -59,8 +60,8 @@ struct GoldenTests {
     // Backwards, because the order given must not matter.
     try SafeTensorsFile.write(
       golden.tensors.reversed().map { source($0.name, $0.dtype, $0.shape) },
-      metadata: .init(uniqueKeysWithValues: golden.metadata), to: folder / golden.file)
-    let written = try Data(contentsOf: URL(filePath: folder / golden.file))
+      metadata: .init(uniqueKeysWithValues: golden.metadata), to: folder(golden.file))
+    let written = try Data(contentsOf: URL(filePath: folder(golden.file)))
     let reference = try Data(contentsOf: golden.url)
     let difference = zip(written, reference).enumerated().first { $1.0 != $1.1 }?.offset
     #expect(difference == nil, "first differing byte")

@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 
 /// Every promise of the format, broken: the file is refused and the message says how.
@@ -215,11 +216,11 @@ struct MalformedFileTests {
     func message(_ path: String) -> String? {
       #expect(throws: SafeTensorsError.self) { try SafeTensorsFile(path: path) }?.description
     }
-    #expect(message(folder / "none") == "\(folder / "none"): cannot be read: No such file or directory")
+    #expect(message(folder("none")) == "\(folder("none")): cannot be read: No such file or directory")
     #expect(message(folder.path) == "\(folder.path): is not a regular file; give the path of a .safetensors file")
     // A named pipe without a writer must not be waited for.
-    mkfifo(folder / "pipe", 0o600)
-    #expect(message(folder / "pipe") == "\(folder / "pipe"): is not a regular file; give the path of a .safetensors file")
+    mkfifo(folder("pipe"), 0o600)
+    #expect(message(folder("pipe")) == "\(folder("pipe")): is not a regular file; give the path of a .safetensors file")
   }
 
   /// Every beginning of a sound file is refused, and no change of one byte is more than refused.
@@ -227,7 +228,7 @@ struct MalformedFileTests {
     let sound = fileBytes(
       #"{"__metadata__":{"\u00e9":"x"},"b":{"dtype":"U8","shape":[2,2],"data_offsets":[0,4]}}"#, data: 4)
     let folder = try TemporaryFolder()
-    let path = folder / "x"
+    let path = folder("x")
     for count in 0..<sound.count {
       try put(sound.prefix(count), at: path)
       #expect(throws: SafeTensorsError.self, "\(count) bytes") { try SafeTensorsFile(path: path) }

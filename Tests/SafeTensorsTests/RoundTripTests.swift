@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
+import TestSupport
 import Testing
 
 struct RoundTripTests {
@@ -8,7 +9,7 @@ struct RoundTripTests {
   init() throws { folder = try TemporaryFolder() }
 
   @Test func everyTensorComesBackAligned() throws {
-    let path = folder / "all.safetensors"
+    let path = folder("all.safetensors")
     let shapes = [[], [0], [4], [3, 0, 2], [2, 4, 3]]
     let sources = SafeTensorsDType.allCases.flatMap { dtype in
       // A lone element narrower than a byte cannot be stored.
@@ -31,7 +32,7 @@ struct RoundTripTests {
   }
 
   @Test func bytesThatWereGivenBackAreReadAgain() throws {
-    let path = folder / "pages.safetensors"
+    let path = folder("pages.safetensors")
     // Not at the borders of pages, and one smaller than a page.
     let sources = [source("small", .U8, [100]), source("large", .F32, [9, 1000]), source("none", .F32, [0])]
     try SafeTensorsFile.write(sources, to: path)
@@ -47,8 +48,8 @@ struct RoundTripTests {
 
   @Test func metadataKeepsItsOrder() throws {
     let metadata: OrderedDictionary = ["z": "last first", "a": "", "\u{1}\"": "\\u0041 stays \u{10FFFF}"]
-    try SafeTensorsFile.write([source("t", .BF16, [2])], metadata: metadata, to: folder / "m")
-    #expect(try SafeTensorsFile(path: folder / "m").metadata == metadata)
+    try SafeTensorsFile.write([source("t", .BF16, [2])], metadata: metadata, to: folder("m"))
+    #expect(try SafeTensorsFile(path: folder("m")).metadata == metadata)
   }
 
   @Test func sourcesStreamInRuns() throws {
@@ -56,14 +57,14 @@ struct RoundTripTests {
     let streamed = SafeTensorsSource(name: "s", dtype: .I32, shape: [2]) { consume in
       for run in runs { try run.withUnsafeBytes(consume) }
     }
-    try SafeTensorsFile.write([streamed], to: folder / "s")
-    #expect(try SafeTensorsFile(path: folder / "s").withBytes(of: "s") { Array($0) } == Array(1...8))
+    try SafeTensorsFile.write([streamed], to: folder("s"))
+    #expect(try SafeTensorsFile(path: folder("s")).withBytes(of: "s") { Array($0) } == Array(1...8))
   }
 
   @Test func bytesOutliveTheFileWithTheMapping() throws {
     weak var released: FileMapping?
     do {
-      let path = folder / "kept"
+      let path = folder("kept")
       try SafeTensorsFile.write([source("t", .U8, [100])], to: path)
       let (mapping, bytes) = try { () throws -> (FileMapping, UnsafeRawBufferPointer) in
         let file = try SafeTensorsFile(path: path)
@@ -108,9 +109,9 @@ struct RefusedWriteTests {
   init() throws { folder = try TemporaryFolder() }
 
   private func refusal(_ sources: [SafeTensorsSource]) throws -> String? {
-    let path = folder / "x.safetensors"
+    let path = folder("x.safetensors")
     let error = #expect(throws: SafeTensorsError.self) { try SafeTensorsFile.write(sources, to: path) }
-    #expect(try folder.contents.isEmpty)
+    #expect(try folder.names.isEmpty)
     return error.map { String($0.description.dropFirst(path.count + 2)) }
   }
 
@@ -140,11 +141,11 @@ struct RefusedWriteTests {
       try [UInt8(1)].withUnsafeBytes(consume)
       throw Failure()
     }
-    try AtomicFile.write("old", to: folder / "x")
+    try AtomicFile.write("old", to: folder("x"))
     #expect(throws: Failure.self) {
-      try SafeTensorsFile.write([source("a", .F64, [99]), failing], to: folder / "x", overwrite: true)
+      try SafeTensorsFile.write([source("a", .F64, [99]), failing], to: folder("x"), overwrite: true)
     }
-    #expect(try folder.contents == ["x"])
-    #expect(try String(contentsOfFile: folder / "x", encoding: .utf8) == "old")
+    #expect(try folder.names == ["x"])
+    #expect(try String(contentsOfFile: folder("x"), encoding: .utf8) == "old")
   }
 }

@@ -1,23 +1,7 @@
 import Foundation
 import SafeTensors
+import TestSupport
 import Testing
-
-/// A folder that goes with the test.
-final class TemporaryFolder: Sendable {
-  let path: String
-
-  init() throws {
-    path = FileManager.default.temporaryDirectory.appending(path: "safetensors-" + UUID().uuidString).path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  static func / (folder: TemporaryFolder, name: String) -> String { folder.path + "/" + name }
-
-  /// Names in the folder, hidden ones too.
-  var contents: [String] { get throws { try FileManager.default.contentsOfDirectory(atPath: path).sorted() } }
-}
 
 /// A file's bytes from the header's text and the data; states `length` instead of the text's own if given.
 func fileBytes(_ header: [UInt8], length: UInt64? = nil, data: Int = 0) -> [UInt8] {
@@ -36,8 +20,8 @@ func put(_ bytes: some Collection<UInt8>, at path: String) throws {
 /// Puts `bytes` in a file that the opened one keeps mapped after the folder is gone.
 func open(_ bytes: [UInt8]) throws -> SafeTensorsFile {
   let folder = try TemporaryFolder()
-  try put(bytes, at: folder / "x")
-  return try SafeTensorsFile(path: folder / "x")
+  try put(bytes, at: folder("x"))
+  return try SafeTensorsFile(path: folder("x"))
 }
 
 /// What opening `bytes` says after the file's name, or nil if it opens.

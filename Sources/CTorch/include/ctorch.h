@@ -125,7 +125,7 @@ bool ct_has_mps(void);
 const char *ct_version(void);
 /// The type that autocast on a device type of this thread casts to; -1 when it is off.
 int32_t ct_autocast(ct_device device);
-/// Sets the type that autocast on a device type of this thread casts to; -1 turns it off. Clears the cast cache.
+/// Sets the type that autocast on a device type of this thread casts to; -1 turns it off. No cast is kept.
 ct_error ct_set_autocast(ct_device device, int32_t dtype);
 
 /// For the tests of rule 1: throws 0 c10::Error, 1 std::invalid_argument, 2 std::bad_alloc, 3 an int.

@@ -19,7 +19,7 @@ public enum Engine {
 }
 
 /// Runs `body` with matrix products and convolutions in `dtype` and the rest in the precision it needs
-/// (PyTorch: torch.autocast). Weights stay as they are; casts of weights are kept until the end of the scope.
+/// (PyTorch: torch.autocast). Weights stay as they are, and each use casts them anew.
 public func autocast<Result>(to dtype: DType, device: Device = .cpu, _ body: () throws -> Result) rethrows -> Result {
   try withAutocast(dtype.rawValue, on: device, body)
 }

@@ -1,43 +1,42 @@
-import Diffusion
-import Foundation
-import OrderedCollections
-import Testing
-import Torch
+public import Diffusion
+internal import Foundation
+public import OrderedCollections
+public import Torch
 
 /// Where diffusers' conversion finds each parameter in an original checkpoint (Tests/Goldens/original).
-struct OriginalGolden {
-  struct Place {
-    let parameter: String
-    let original: String
+public struct OriginalGolden {
+  public struct Place {
+    public let parameter: String
+    public let original: String
     /// Nothing, `0` … `2` for a third, `T` for transposed, `P` for a 1×1 convolution.
-    let form: String
+    public let form: String
   }
 
-  let places: [Place]
+  public let places: [Place]
 
   /// Reads front-coded columns: of each name only what differs from the one above, after the number of letters that do not.
-  init(_ name: String) throws {
+  public init(_ name: String) throws {
     let text = try String(contentsOfFile: "\(goldens)/original/\(name).txt", encoding: .utf8)
     var (parameter, original) = ("", "")
     var places: [Place] = []
     for line in text.split(separator: "\n") {
       let columns = line.split(separator: "\t", omittingEmptySubsequences: false)
-      func name(_ column: Int, after above: String) throws -> String {
+      func name(_ column: Int, after above: String) -> String {
         let parts = columns[column].split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
-        return String(above.prefix(try #require(Int(parts[0])))) + parts[1]
+        return String(above.prefix(Int(parts[0])!)) + parts[1]
       }
-      (parameter, original) = (try name(0, after: parameter), try name(1, after: original))
+      (parameter, original) = (name(0, after: parameter), name(1, after: original))
       places.append(Place(parameter: parameter, original: original, form: String(columns[2])))
     }
     self.places = places
   }
 
   /// A model's tensors as an original checkpoint has them.
-  func originals(of tensors: OrderedDictionary<String, Tensor>) throws -> OrderedDictionary<String, Tensor> {
-    #expect(Set(places.map(\.parameter)) == Set(tensors.keys))
+  public func originals(of tensors: OrderedDictionary<String, Tensor>) -> OrderedDictionary<String, Tensor> {
+    precondition(Set(places.map(\.parameter)) == Set(tensors.keys), "the golden is of another model")
     var originals: OrderedDictionary<String, Tensor> = [:]
     for (original, places) in OrderedDictionary(grouping: places, by: \.original) {
-      let parts = try places.sorted { $0.form < $1.form }.map { try #require(tensors[$0.parameter]) }
+      let parts = places.sorted { $0.form < $1.form }.map { tensors[$0.parameter]! }
       originals[original] =
         switch places[0].form {
         case "T": parts[0].transposed(0, 1).contiguous()
@@ -51,14 +50,14 @@ struct OriginalGolden {
 }
 
 /// A pipeline of the goldens written as one file with original names, and what such files have besides.
-struct OriginalCheckpoint {
-  let folder: TemporaryFolder
+public struct OriginalCheckpoint {
+  public let folder: TemporaryFolder
   /// diffusers' folder.
-  let pipeline: String
-  var tensors: OrderedDictionary<String, Tensor> = [:]
-  var path: String { "\(folder.path)/model.safetensors" }
+  public let pipeline: String
+  public var tensors: OrderedDictionary<String, Tensor> = [:]
+  public var path: String { folder("model.safetensors") }
 
-  init(_ name: String) throws {
+  public init(_ name: String) throws {
     folder = try TemporaryFolder()
     pipeline = "\(goldens)/pipelines/\(name)"
     for (part, store) in try DiffusionModel(folder: pipeline).stores {
@@ -73,23 +72,17 @@ struct OriginalCheckpoint {
     if isXL { tensors["conditioner.embedders.1.model.logit_scale"] = Tensor(4.6) }
   }
 
+  public func write(metadata: OrderedDictionary<String, String> = [:]) throws {
+    try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
+  }
+
   /// Writes the file and opens it with the configurations of the folder.
-  func open(
+  public func open(
     metadata: OrderedDictionary<String, String> = [:], _ change: (inout Checkpoint.Choices) -> Void = { _ in }
   ) throws -> Checkpoint {
-    try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
+    try write(metadata: metadata)
     var choices = Checkpoint.Choices(configuration: pipeline)
     change(&choices)
     return try Checkpoint(path: path, choices)
-  }
-}
-
-/// Whether two models have the same parameters, bit for bit.
-func expectEqual(_ found: WeightStore?, _ expected: WeightStore?, sourceLocation: SourceLocation = #_sourceLocation) throws {
-  let (found, expected) = (try #require(found), try #require(expected))
-  #expect(found.parameters.keys == expected.parameters.keys, sourceLocation: sourceLocation)
-  for (name, tensor) in found.parameters {
-    let other = try #require(expected.parameters[name])
-    #expect(tensor.equals(other) && tensor.shape == other.shape, "\(name)", sourceLocation: sourceLocation)
   }
 }
