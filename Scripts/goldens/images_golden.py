@@ -230,7 +230,8 @@ data[frame + 5 : frame + 9] = struct.pack(">HH", 20_000, 30_000)
 noise = random.integers(0, 256, (29, 37, 3), dtype=np.uint8)
 noise[8:20, 10:25] = smooth(15, 12)
 resized = []
-for name, resampling in [("bicubic", Image.Resampling.BICUBIC), ("lanczos", Image.Resampling.LANCZOS)]:
+for name in ["bilinear", "bicubic", "lanczos"]:
+    resampling = Image.Resampling[name.upper()]
     for size in [(16, 16), (48, 40), (37, 11), (5, 29), (90, 7), (1, 1)]:
         scaled = Image.fromarray(noise).resize((size[0], noise.shape[0]), resampling).resize(size, resampling)
         resized.append(dict(resampling=name, **pixels(scaled)))

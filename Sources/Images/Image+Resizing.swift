@@ -1,14 +1,17 @@
 import Foundation
 
 /// The kernel that `Image.resized` weighs neighbouring pixels with.
-public enum Resampling: Sendable, CaseIterable {
-  /// Keys' cubic with a = -0.5, support 2: what CLIP's and DINO's preprocessing use.
+public enum Resampling: String, Codable, Sendable, CaseIterable {
+  /// A triangle of support 1: what ViT's preprocessing uses.
+  case bilinear
+  /// Keys' cubic with a = -0.5, support 2: what CLIP's and DINOv2's preprocessing use.
   case bicubic
   /// Windowed sinc of support 3: the sharpest, what diffusers' `VaeImageProcessor` uses.
   case lanczos
 
   fileprivate var support: Double {
     switch self {
+    case .bilinear: 1
     case .bicubic: 2
     case .lanczos: 3
     }
@@ -17,6 +20,8 @@ public enum Resampling: Sendable, CaseIterable {
   fileprivate func weight(_ x: Double) -> Double {
     let x = abs(x)
     switch self {
+    case .bilinear:
+      return max(1 - x, 0)
     case .bicubic:
       let a = -0.5
       if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }

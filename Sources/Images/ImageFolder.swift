@@ -7,7 +7,8 @@ import Foundation
 /// - `NAME.txt` beside a picture `NAME.png` (or any other extension): the prompt of that picture;
 /// - `prompts.txt`: one line `FILE: PROMPT` per picture, another way to write the same;
 /// - `prompt.txt`: the prompt of every picture that has none of its own;
-/// - hidden files (a leading dot), `Thumbs.db` and `desktop.ini`, which are passed over.
+/// - hidden files (a leading dot), `Thumbs.db` and `desktop.ini`, which are passed over, as are the records of runs that
+///   stand beside pictures made here: `run.json`, and `NAME.png.json` beside `NAME.png`.
 ///
 /// Anything else is an error that names it, as a picture silently left out would change a training run.
 /// Prompts are UTF-8; white space around them does not count. All pictures are held in memory.
@@ -63,7 +64,10 @@ public struct ImageFolder: Sendable {
       throw ImageError.invalidFolder(path: path, reason: "cannot be listed (\(error.localizedDescription))")
     }
     let ignored = ["thumbs.db", "desktop.ini"]
-    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) }
+    func isRecord(_ name: String) -> Bool {
+      name == "run.json" || name.hasSuffix(".json") && names.contains(String(name.dropLast(".json".count)))
+    }
+    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) && !isRecord($0) }
       .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 

@@ -44,6 +44,15 @@ import Testing
     }
   }
 
+  @Test("records of the runs that made the pictures are passed over, other JSON is not")
+  func recordsAreIgnored() throws {
+    try withFolder(pictures: ["a.png"], files: [("a.png.json", "{}"), ("run.json", "{}")]) { folder in
+      let found = try ImageFolder(contentsOf: folder)
+      #expect(found.pictures.map(\.name) == ["a.png"])
+    }
+    #expect(try failure(pictures: ["a.png"], files: [("b.png.json", "{}")]).hasPrefix("FOLDER/b.png.json: a text file"))
+  }
+
   @Test func promptsFindTheirPictures() throws {
     let files = [
       (name: "a.txt", content: "\u{FEFF} a red dog \n"), (name: "prompt.txt", content: "a dog"),

@@ -148,6 +148,7 @@ enum Ops {
   static let logSoftmax = Operator("aten::log_softmax", "int")
   static let upsampleNearest = Operator("aten::upsample_nearest2d", "vec")
   static let upsampleBilinear = Operator("aten::_upsample_bilinear2d_aa", "vec")
+  static let upsampleBicubic = Operator("aten::upsample_bicubic2d", "vec")
   static let averagePool = Operator("aten::avg_pool2d")
   static let pad = Operator("aten::pad")
   static let mseLoss = Operator("aten::mse_loss")

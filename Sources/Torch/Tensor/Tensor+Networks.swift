@@ -46,6 +46,11 @@ extension Tensor {
     call(Ops.upsampleBilinear, .tensor(self), .ints([height, width]), .bool(false), .none)
   }
 
+  /// Bicubic scaling of x [N, C, H, W], which is not antialiased.
+  public func resizedBicubic(height: Int, width: Int) -> Tensor {
+    call(Ops.upsampleBicubic, .tensor(self), .ints([height, width]), .bool(false), .none)
+  }
+
   public func averagePooled(_ size: Int) -> Tensor { call(Ops.averagePool, .tensor(self), .ints([size, size])) }
 
   /// Zeros (or `value`) around the last two axes.
