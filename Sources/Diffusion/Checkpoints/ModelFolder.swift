@@ -49,15 +49,25 @@ public struct ModelFolder: Sendable {
   /// - Parameter stem: what the files' names begin with.
   /// - Throws: `CheckpointError`, or `SafeTensorsError` for a broken file.
   public func weights(stem: String) throws -> any TensorCollection {
+    let file = try weightsFile(stem)
+    return file.hasSuffix(".json")
+      ? try ShardedTensors(folder: path, index: file) : try SafeTensorsCollection(path: "\(path)/\(file)")
+  }
+
+  /// Paths of the files that `weights` opens: one, or an index and what it lists.
+  package func weightFiles(stem: String) throws -> [String] {
+    let file = try weightsFile(stem)
+    let shards = file.hasSuffix(".json") ? try ShardedTensors(folder: path, index: file).files : []
+    return ([file] + shards).map { "\(path)/\($0)" }
+  }
+
+  private func weightsFile(_ stem: String) throws -> String {
     func names(_ variant: String?) -> [String] {
       let infix = variant.map { ".\($0)" } ?? ""
       return ["\(stem)\(infix).safetensors", "\(stem).safetensors.index\(infix).json"]
     }
     let candidates = variant.map(names) ?? names(nil) + names("fp16")
-    if let found = candidates.first(where: exists) {
-      guard found.hasSuffix(".json") else { return try SafeTensorsCollection(path: "\(path)/\(found)") }
-      return try ShardedTensors(folder: path, index: found)
-    }
+    if let found = candidates.first(where: exists) { return found }
     for pickle in ["\(stem).bin", "pytorch_model.bin"] where exists(pickle) {
       throw CheckpointError(path: path, reason: .pickle(file: pickle))
     }
@@ -77,9 +87,9 @@ public struct ModelFolder: Sendable {
 extension ModelFolder {
   /// What diffusers' and transformers' files of weights are called.
   private static let diffusersStem = "diffusion_pytorch_model"
-  private static let transformersStem = "model"
+  package static let transformersStem = "model"
 
-  private var configurationFile: String { "\(path)/config.json" }
+  package var configurationFile: String { "\(path)/config.json" }
 
   /// - Throws: `ConfigurationError`, `CheckpointError` where there are no weights, `SafeTensorsError`; so do the following.
   public func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> {

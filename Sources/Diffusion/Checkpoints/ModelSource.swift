@@ -9,13 +9,23 @@ public struct ModelSource<Configuration> {
   /// Opened, but not read.
   let weights: any TensorCollection
 
-  fileprivate func load<Model>(
-    _ dtype: DType, _ device: Device, ignoring ignored: String? = nil, _ make: (Configuration, Weights) throws -> Model
+  package init(configuration: Configuration, file: String, weights: any TensorCollection) {
+    self.configuration = configuration
+    self.file = file
+    self.weights = weights
+  }
+
+  /// - Parameter ignored: tells keys of the weights that the model has no use for.
+  /// - Throws: `ConfigurationError`, `SafeTensorsError`, `LoadingError` where weights and configuration do not fit exactly,
+  ///   `TorchError` where memory is short.
+  package func load<Model>(
+    _ dtype: DType, _ device: Device, ignoring ignored: (String) -> Bool = { _ in false },
+    _ make: (Configuration, Weights) throws -> Model
   ) throws -> (Model, WeightStore) {
     try withTorchErrors {
       let store = WeightStore(.collection(weights), dtype: dtype, device: device)
       let model = try ConfigurationError.naming(file) { try make(configuration, store.root) }
-      try store.finish(ignoring: { $0 == ignored })
+      try store.finish(ignoring: ignored)
       return (model, store)
     }
   }
@@ -40,7 +50,7 @@ extension ModelSource<AutoencoderKL.Configuration> {
 extension ModelSource<CLIPTextModel.Configuration> {
   public func load(dtype: DType, device: Device) throws -> (CLIPTextModel, WeightStore) {
     // A buffer of 0, 1, 2 … that older files carry.
-    try load(dtype, device, ignoring: "text_model.embeddings.position_ids") { try CLIPTextModel($0, $1) }
+    try load(dtype, device, ignoring: { $0 == "text_model.embeddings.position_ids" }) { try CLIPTextModel($0, $1) }
   }
 }
 

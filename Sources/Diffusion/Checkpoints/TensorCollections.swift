@@ -1,14 +1,14 @@
 import Foundation
 import OrderedCollections
-import Torch
+package import Torch
 
 /// The tensors of another collection under the names that the models ask for.
-final class RenamedTensors: TensorCollection {
+package final class RenamedTensors: TensorCollection {
   private let base: any TensorCollection
   /// New names to those of `base`.
   private let names: OrderedDictionary<String, String>
 
-  init(_ base: any TensorCollection, _ rename: (String) -> String) {
+  package init(_ base: any TensorCollection, _ rename: (String) -> String) {
     self.base = base
     var names: OrderedDictionary<String, String> = [:]
     for key in base.keys {
@@ -19,12 +19,12 @@ final class RenamedTensors: TensorCollection {
     self.names = names
   }
 
-  var name: String { base.name }
-  var keys: [String] { Array(names.keys) }
-  func shape(of key: String) -> [Int]? { names[key].flatMap(base.shape) }
-  func tensor(_ key: String) throws -> Tensor { try base.tensor(names[key] ?? key) }
-  func nameInFile(_ key: String) -> String { names[key] ?? key }
-  func release(_ key: String) { base.release(names[key] ?? key) }
+  package var name: String { base.name }
+  package var keys: [String] { Array(names.keys) }
+  package func shape(of key: String) -> [Int]? { names[key].flatMap(base.shape) }
+  package func tensor(_ key: String) throws -> Tensor { try base.tensor(names[key] ?? key) }
+  package func nameInFile(_ key: String) -> String { names[key] ?? key }
+  package func release(_ key: String) { base.release(names[key] ?? key) }
 
   /// The keys of a CLIP text encoder with the prefix `text_model.`, which transformers 5 leaves away when it saves a
   /// CLIPTextModel.
@@ -54,6 +54,8 @@ final class ShardedTensors: TensorCollection {
 
   let name: String
   let keys: [String]
+  /// Names of the files, in order.
+  let files: [String]
   private let shards: [String: SafeTensorsCollection]
   private let shardOfKey: [String: String]
 
@@ -69,7 +71,8 @@ final class ShardedTensors: TensorCollection {
     }
     keys = shardOfKey.keys.sorted()
     var shards: [String: SafeTensorsCollection] = [:]
-    for file in Set(shardOfKey.values).sorted() {
+    files = Set(shardOfKey.values).sorted()
+    for file in files {
       guard !file.contains("/") else {
         throw CheckpointError(path: name, reason: .malformedIndex("\(file) is not a file of this folder"))
       }

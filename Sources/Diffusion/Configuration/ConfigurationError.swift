@@ -31,7 +31,7 @@ public struct ConfigurationError: Error, CustomStringConvertible, Equatable {
   }
 
   /// Gives errors of a configuration the path of its file.
-  static func naming<Result>(_ file: String, _ body: () throws -> Result) throws -> Result {
+  package static func naming<Result>(_ file: String, _ body: () throws -> Result) throws -> Result {
     do {
       return try body()
     } catch var error as ConfigurationError {
@@ -41,7 +41,7 @@ public struct ConfigurationError: Error, CustomStringConvertible, Equatable {
   }
 
   /// Checks a condition that settings must fulfil.
-  static func require(
+  package static func require(
     _ condition: Bool, _ key: String, _ found: @autoclosure () -> String, _ expected: @autoclosure () -> String
   ) throws {
     guard condition else { throw ConfigurationError(.inconsistent(key: key, found: found(), expected: expected())) }

@@ -46,7 +46,7 @@ public enum OneOrMany: Codable, Sendable, Equatable, CustomStringConvertible, Ex
 }
 
 /// A JSON value, for settings that are checked and not kept.
-enum SettingValue: Decodable, Equatable, CustomStringConvertible {
+package enum SettingValue: Decodable, Equatable, CustomStringConvertible {
   case null
   case bool(Bool)
   case number(Double)
@@ -54,7 +54,7 @@ enum SettingValue: Decodable, Equatable, CustomStringConvertible {
   case list([SettingValue])
   case other
 
-  init(from decoder: any Decoder) throws {
+  package init(from decoder: any Decoder) throws {
     let container = try decoder.singleValueContainer()
     if container.decodeNil() {
       self = .null
@@ -71,7 +71,7 @@ enum SettingValue: Decodable, Equatable, CustomStringConvertible {
     }
   }
 
-  var description: String {
+  package var description: String {
     switch self {
     case .null: "null"
     case .bool(let flag): "\(flag)"
@@ -96,7 +96,7 @@ struct SettingKey: CodingKey {
 extension Decoder {
   /// Throws for the first of these settings that is there with another than a supported value. A setting that is absent
   /// has the reference implementation's default, which is always among the supported values.
-  func requireSupported(_ settings: KeyValuePairs<String, [SettingValue]>) throws {
+  package func requireSupported(_ settings: KeyValuePairs<String, [SettingValue]>) throws {
     let container = try container(keyedBy: SettingKey.self)
     for (key, supported) in settings {
       guard let found = try container.decodeIfPresent(SettingValue.self, forKey: SettingKey(key)) else { continue }
@@ -110,18 +110,18 @@ extension Decoder {
 
 extension KeyedDecodingContainer {
   /// The value of a setting, or the reference implementation's default where it is absent or null.
-  func setting<Value: Decodable>(_ key: Key, default value: Value) throws -> Value {
+  package func setting<Value: Decodable>(_ key: Key, default value: Value) throws -> Value {
     try decodeIfPresent(Value.self, forKey: key) ?? value
   }
 
   /// The value of a setting that names one of few choices.
-  func choice<Choice: RawRepresentable & CaseIterable>(_ key: Key, default value: Choice) throws -> Choice
+  package func choice<Choice: RawRepresentable & CaseIterable>(_ key: Key, default value: Choice) throws -> Choice
   where Choice.RawValue == String {
     guard let name = try decodeIfPresent(String.self, forKey: key) else { return value }
     return try Self.choice(named: name, key)
   }
 
-  func choices<Choice: RawRepresentable & CaseIterable>(_ key: Key, default values: [Choice]) throws -> [Choice]
+  package func choices<Choice: RawRepresentable & CaseIterable>(_ key: Key, default values: [Choice]) throws -> [Choice]
   where Choice.RawValue == String {
     guard let names = try decodeIfPresent([String].self, forKey: key) else { return values }
     return try names.map { try Self.choice(named: $0, key) }

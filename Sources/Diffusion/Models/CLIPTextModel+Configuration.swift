@@ -1,11 +1,11 @@
-import Torch
+package import Torch
 
 extension CLIPTextModel {
   public enum Activation: String, Codable, Sendable, CaseIterable {
     case quickGelu = "quick_gelu"
     case gelu
 
-    func callAsFunction(_ x: Tensor) -> Tensor {
+    package func callAsFunction(_ x: Tensor) -> Tensor {
       switch self {
       case .quickGelu: x.quickGelu()
       case .gelu: x.gelu()

@@ -1,4 +1,4 @@
-internal import Tokenization
+package import Tokenization
 
 extension DiffusionModel {
   /// The end of a prompt that none of the text encoders' 77 tokens (Toybox: 40) hold, in the tokenizer's spelling; nil for a
@@ -9,9 +9,9 @@ extension DiffusionModel {
 }
 
 extension CLIPTokenizer {
-  /// What ``encode(_:)`` cuts off; nil where nothing is.
-  func overflow(of text: String) -> String? {
-    let rest = tokenIDs(of: text).dropFirst(configuration.modelMaxLength - 2)
+  /// What ``encode(_:)`` cuts off, or would with another length; nil where nothing is.
+  package func overflow(of text: String, maxLength: Int? = nil) -> String? {
+    let rest = tokenIDs(of: text).dropFirst((maxLength ?? configuration.modelMaxLength) - 2)
     return rest.isEmpty ? nil : decode(Array(rest))
   }
 }
