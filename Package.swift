@@ -124,8 +124,9 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
-    // How good pictures are: scores and their intervals.
-    .target(name: "Evaluation", dependencies: ["Torch"], swiftSettings: swiftSettings),
+    // How good pictures are: encoders, scores and their intervals.
+    .target(
+      name: "Evaluation", dependencies: ["Diffusion", "Images", "Tokenization", "Torch"], swiftSettings: swiftSettings),
     // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
     .target(
       name: "Workflows",
@@ -221,7 +222,10 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
-    .testTarget(name: "EvaluationTests", dependencies: ["Evaluation"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "EvaluationTests",
+      dependencies: ["Evaluation", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch"],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "ToyboxTests",
       dependencies: [

@@ -55,7 +55,7 @@ def randomize(module: torch.nn.Module, seed: int, gains: dict[str, float] | None
                 parameter.copy_(1 + 0.2 * noise if name == "weight" else 0.2 * noise)
             elif isinstance(layer, torch.nn.Embedding):
                 parameter.copy_(0.5 * noise)
-            elif parameter.ndim == 1:
+            elif parameter.ndim <= 1:
                 parameter.copy_(0.1 * noise)
             else:
                 gain = (gains or {}).get(path, 0.5 if path.endswith(BRANCH_ENDS) else 1.0)

@@ -17,9 +17,10 @@ SCRIPTS = {
     "merged": "merged.py",
     "original": "original.py",
     "consumers": "consumers.py",
+    "encoders": "encoders.py",
 }
 PACKAGES = ["accelerate", "diffusers", "lycoris-lora", "numpy", "peft", "pillow", "safetensors", "tokenizers", "torch", "transformers"]
-LIMIT = 6_500_000
+LIMIT = 6_700_000
 
 
 def main() -> None:

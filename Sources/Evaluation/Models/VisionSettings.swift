@@ -1,0 +1,11 @@
+internal import Diffusion
+
+/// What the settings of all encoders of pictures have to fulfil.
+enum VisionSettings {
+  static func validate(width: Int, heads: Int, imageSize: Int, patchSize: Int) throws {
+    try ConfigurationError.require(
+      heads > 0 && width > 0 && width % heads == 0, "hidden_size", "\(width)", "a multiple of num_attention_heads = \(heads)")
+    try ConfigurationError.require(
+      patchSize > 0 && imageSize >= patchSize, "image_size", "\(imageSize)", "at least patch_size = \(patchSize)")
+  }
+}
