@@ -10,6 +10,8 @@ public enum HubSelection: Sendable, Equatable {
   case autoencoder(variant: String?)
   /// The tokenizers of a model, or one tokenizer at the top.
   case tokenizers
+  /// One encoder of pictures at the top of the repository, with its preprocessing, and its tokenizer where it knows texts.
+  case imageEncoder(texts: Bool)
 }
 
 /// A repository, or what the cache has of one.
@@ -45,6 +47,10 @@ struct HubPlan {
     case .configurations: try await addPipeline(nil, weights: false, repository)
     case .autoencoder(let variant):
       try await addNetwork("", "diffusion_pytorch_model", variant, weights: true, repository)
+    case .imageEncoder(let texts):
+      try await addNetwork("", "model", nil, weights: true, repository)
+      add([["preprocessor_config.json"]], repository)
+      if texts { addTokenizer("", repository) }
     case .tokenizers:
       let folders = ["tokenizer/", "tokenizer_2/"].filter { folder in
         Self.vocabularies.contains { repository.has(folder + $0[0]) }

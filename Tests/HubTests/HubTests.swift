@@ -78,6 +78,22 @@ import Testing
       try await failure(server, .autoencoder(variant: nil)).contains("lacks config.json, diffusion_pytorch_model.safetensors"))
   }
 
+  @Test("an encoder of pictures, with its preprocessing, and with its tokenizer where it knows texts")
+  func imageEncoders() async throws {
+    let needed = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    var model = model
+    for name in needed + ["pytorch_model.bin"] { model.files[name] = Array(name.utf8) }
+    let silent = model
+    let server = try ScriptedServer { request, _ in silent.answer(request) }
+    _ = try await fetch(server, .imageEncoder(texts: false))
+    #expect(cache.files(cache.snapshot) == needed)
+    #expect(try await failure(server, .imageEncoder(texts: true)).contains("lacks vocab.json, merges.txt"))
+    for name in ["vocab.json", "merges.txt"] { model.files[name] = Array(name.utf8) }
+    let whole = model
+    _ = try await fetch(try ScriptedServer { request, _ in whole.answer(request) }, .imageEncoder(texts: true))
+    #expect(cache.files(cache.snapshot) == (needed + ["vocab.json", "merges.txt"]).sorted())
+  }
+
   @Test("weights in several files are those that their index names")
   func shards() async throws {
     var model = model
