@@ -21,6 +21,6 @@ struct ZipLoRACommand: ParsableCommand {
     version: Version.current,
     subcommands: [
       Demo.self, Train.self, Zip.self, Merge.self, Reweight.self, Convert.self, Resize.self, Generate.self, Inspect.self,
-      Experiment.self, Load.self, Toybox.self, Predict.self,
+      Evaluate.self, Experiment.self, Load.self, Toybox.self, Predict.self,
     ])
 }

@@ -29,9 +29,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
 
   func validate() throws(SettingError) {
     if let threads { try Demand.atLeast(1, threads, "threads") }
-    guard device.isAvailable else {
-      throw SettingError("--device \(device): this build of libtorch or this machine has none; use cpu")
-    }
+    try Demand.available(device)
   }
 
   /// Finds the model on this disk, and fetches what is missing of a model of the hub.
@@ -84,7 +82,7 @@ extension Hub {
   /// Where on this disk that is what a user names by its path or by its id.
   ///
   /// A path that is there goes before a model of that id. What is neither is left for others to complain about.
-  fileprivate func local(
+  func local(
     _ source: String, _ selection: HubSelection, _ progress: ProgressHandler
   ) throws -> String {
     guard !Paths.exists(source), let id = HubID(source) else { return source }

@@ -1,4 +1,5 @@
 internal import Diffusion
+internal import Foundation
 internal import Images
 
 /// What a picture says about itself in PNG text chunks: `parameters` as A1111 and what reads its pictures know it, and
@@ -25,6 +26,8 @@ struct PictureMetadata {
     let version = Version.current
   }
 
+  private static let key = "ziplora"
+
   private let record: Record
 
   /// - Throws: for a LoRA file that cannot be read.
@@ -41,7 +44,16 @@ struct PictureMetadata {
     var record = record
     record.prompt = request.prompts[0]
     (record.width, record.height, record.seed) = (image.width, image.height, request.seed)
-    return [("parameters", Self.parameters(record)), ("ziplora", try JSON.text(record, pretty: false))]
+    return [("parameters", Self.parameters(record)), (Self.key, try JSON.text(record, pretty: false))]
+  }
+
+  /// The prompt that a picture made here says it shows; nil for any other file.
+  static func prompt(ofPicture path: String) -> String? {
+    struct Prompt: Decodable { let prompt: String }
+    guard let bytes = try? Data(contentsOf: URL(filePath: path)), let texts = try? Image.pngText(of: [UInt8](bytes)),
+      let record = texts.first(where: { $0.key == key })
+    else { return nil }
+    return try? JSONDecoder().decode(Prompt.self, from: Data(record.value.utf8)).prompt
   }
 
   /// A1111: modules/processing.py create_infotext.

@@ -35,17 +35,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
   /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
   /// - Throws: `ImageError` for what cannot be read, `SettingError` for a picture without a prompt.
   func load(promptOption option: String) throws -> Content {
-    guard Paths.exists(path) else {
-      throw ImageError.unreadable(name: path, reason: "no such file or folder")
-    }
-    let pictures: [(file: String, image: Image, caption: String?)]
-    if Paths.isFolder(path) {
-      let folder = try ImageFolder(contentsOf: path)
-      let prefix = path.hasSuffix("/") ? path : "\(path)/"
-      pictures = folder.pictures.map { (prefix + $0.name, $0.image, $0.prompt) }
-    } else {
-      pictures = [(path, try Image(contentsOf: path), nil)]
-    }
+    let pictures = try read()
     let prompts = try pictures.map { picture in
       guard let prompt = prompt ?? picture.caption else {
         let caption = Paths.isFolder(path) ? ", or write one into \(Paths.stem(picture.file)).txt" : ""
@@ -54,5 +44,17 @@ public struct PictureSource: Codable, Sendable, Equatable {
       return prompt
     }
     return Content(files: pictures.map(\.file), images: pictures.map(\.image), prompts: prompts)
+  }
+
+  /// The pictures with the captions that they have in their folder.
+  ///
+  /// - Throws: `ImageError` for what cannot be read.
+  func read() throws -> [(file: String, image: Image, caption: String?)] {
+    guard Paths.exists(path) else {
+      throw ImageError.unreadable(name: path, reason: "no such file or folder")
+    }
+    guard Paths.isFolder(path) else { return [(path, try Image(contentsOf: path), nil)] }
+    let prefix = path.hasSuffix("/") ? path : "\(path)/"
+    return try ImageFolder(contentsOf: path).pictures.map { (prefix + $0.name, $0.image, $0.prompt) }
   }
 }

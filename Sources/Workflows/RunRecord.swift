@@ -21,10 +21,15 @@ public struct RunRecord<Settings: Workflow>: Codable {
 
   /// - Parameter began: when the run did.
   init(_ settings: Settings, inputs: [String], outputs: [String], began: ContinuousClock.Instant) throws {
+    try self.init(settings, inputs: try inputs.map(FileDigest.init), outputs: outputs, began: began)
+  }
+
+  /// Of inputs whose digests are known already.
+  init(_ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant) throws {
     seconds = (ContinuousClock.now - began) / .seconds(1)
     workflow = Settings.name
     self.settings = settings
-    self.inputs = try inputs.map(FileDigest.init)
+    self.inputs = inputs
     self.outputs = try outputs.map(FileDigest.init)
     versions = Versions()
     threads = Engine.threads

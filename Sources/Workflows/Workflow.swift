@@ -1,3 +1,4 @@
+internal import Torch
 public import Training
 
 /// Something that a user can ask for, as a value: settings that can be checked, kept as JSON and run.
@@ -47,6 +48,12 @@ enum Demand {
 
   static func notNegative(_ number: Double, _ option: String) throws(SettingError) {
     guard number >= 0, number.isFinite else { throw SettingError(option, number, expected: "0 or more") }
+  }
+
+  static func available(_ device: Device) throws(SettingError) {
+    guard device.isAvailable else {
+      throw SettingError("--device \(device): this build of libtorch or this machine has none; use cpu")
+    }
   }
 
   static func finite(_ number: Double, _ option: String) throws(SettingError) {

@@ -69,7 +69,9 @@ extension TemporaryFolder {
   }
 
   /// A folder of pictures from the fixtures, under names of their own.
-  func pictures(_ name: String, _ fixtureNames: String...) throws -> String {
+  func pictures(_ name: String, _ fixtureNames: String...) throws -> String { try pictures(name, fixtureNames) }
+
+  func pictures(_ name: String, _ fixtureNames: [String]) throws -> String {
     try FileManager.default.createDirectory(atPath: self(name), withIntermediateDirectories: true)
     for (index, fixture) in fixtureNames.enumerated() {
       try FileManager.default.copyItem(atPath: "\(fixtures)/\(fixture)", toPath: "\(self(name))/\(index)-\(fixture)")

@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct HelpTests {
   static let commands = [
-    "", "demo", "train", "zip", "merge", "reweight", "convert", "resize", "generate", "inspect", "experiment", "load", "toybox",
+    "", "demo", "train", "zip", "merge", "reweight", "convert", "resize", "generate", "inspect", "evaluate", "experiment", "load",
+    "toybox",
     "toybox train", "toybox sheet", "toybox examples", "predict",
   ]
 

@@ -11,6 +11,8 @@ import Testing
 
   static let merge = ["merge", "--lora", "a.safetensors", "--lora", "b.safetensors:0.5", "--output", "both.safetensors"]
 
+  static let evaluate = ["evaluate", "--pictures", "out", "--prompt", "a dog"]
+
   static let cases: [(arguments: [String], message: String)] = [
     (train + ["--rank", "0"], "--rank 0: expected 1 or more"),
     (train + ["--alpha=-1"], "--alpha -1.0: expected a number above 0"),
@@ -77,6 +79,15 @@ import Testing
     (
       ["convert", "a.safetensors", "--output", "b.safetensors", "--rank-limit", "0"], "--rank-limit 0: expected 1 or more"
     ),
+    (evaluate, "no model to judge with; give --clip (such as openai/clip-vit-large-patch14) for text and style, --dino"),
+    (evaluate + ["--dino", "dino"], "--subject-images and --dino need each other"),
+    (evaluate + ["--clip", "clip", "--subject-images", "dog"], "--subject-images and --dino need each other"),
+    (
+      evaluate + ["--dino", "dino", "--subject-images", "dog", "--style-images", "ink.png"],
+      "--style-images needs --clip, whose embeddings are compared"
+    ),
+    (evaluate + ["--clip", "clip", "--threads", "0"], "--threads 0: expected 1 or more"),
+    (["evaluate", "--clip", "clip"], "Missing expected argument '--pictures <dir|file>'"),
     (["draw"], "Unexpected argument 'draw'"),
   ]
 
