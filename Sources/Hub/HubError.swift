@@ -41,6 +41,10 @@ public struct HubError: Error, CustomStringConvertible, Equatable {
       "\(id): \(address) could not be read: \(cause); what was fetched is kept, try again"
     case .lacks(let files):
       "\(id): not a model that can be used here; its repository lacks \(files.joined(separator: ", "))"
+        + (files.contains { $0.hasSuffix(".safetensors") }
+          ? ". Weights that are pickles (.bin) are not read: load them in Python where you trust them, save_pretrained makes a "
+            + "folder that can be used"
+          : "")
     case .malformedListing(let problem): "\(id): the hub's list of files is not as expected: \(problem)"
     case .unsafeName(let name):
       "\(id): \(String(reflecting: name)) is no name of a file inside the repository; nothing was written"

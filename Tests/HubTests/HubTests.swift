@@ -82,7 +82,12 @@ import Testing
   func imageEncoders() async throws {
     let needed = ["config.json", "model.safetensors", "preprocessor_config.json"]
     var model = model
-    for name in needed + ["pytorch_model.bin"] { model.files[name] = Array(name.utf8) }
+    for name in needed + ["pytorch_model.bin"] where name != "model.safetensors" { model.files[name] = Array(name.utf8) }
+    let pickled = model
+    let message = try await failure(
+      try ScriptedServer { request, _ in pickled.answer(request) }, .imageEncoder(texts: false))
+    #expect(message.contains("lacks model.safetensors. Weights that are pickles (.bin) are not read"))
+    model.files["model.safetensors"] = Array("weights".utf8)
     let silent = model
     let server = try ScriptedServer { request, _ in silent.answer(request) }
     _ = try await fetch(server, .imageEncoder(texts: false))
