@@ -224,7 +224,10 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "EvaluationTests",
-      dependencies: ["Evaluation", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch"],
+      dependencies: [
+        "Evaluation", "Diffusion", "Images", "Torch", "TestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "ToyboxTests",

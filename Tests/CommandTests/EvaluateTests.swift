@@ -1,6 +1,6 @@
 import Evaluation
 import Foundation
-import Images
+import TestSupport
 import Testing
 import Workflows
 
@@ -29,10 +29,7 @@ import Workflows
     _ = try folder.pictures("pictures", reference.pictures)
     _ = try folder.pictures("subject", reference.subject)
     _ = try folder.pictures("style", reference.style)
-    try FileManager.default.copyItem(atPath: "\(goldens)/encoders/clip", toPath: clip)
-    for file in ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] {
-      try FileManager.default.copyItem(atPath: "\(goldens)/tokenizer/\(file)", toPath: "\(clip)/\(file)")
-    }
+    _ = try folder.copyEncoder("clip")
   }
 
   private func encoder(_ name: String) -> String { "\(goldens)/encoders/\(name)" }

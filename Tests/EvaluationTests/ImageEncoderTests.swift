@@ -2,6 +2,7 @@ import Diffusion
 import Evaluation
 import Foundation
 import Images
+import TestSupport
 import Testing
 import Torch
 
@@ -12,7 +13,7 @@ import Torch
   @Test("every kind of encoder", arguments: ImageEncoders.all.map(\.modelType))
   func kinds(modelType: String) throws {
     let folder = try TemporaryFolder()
-    let path = modelType == "clip" ? try folder.copyCLIP() : try folder.copy(modelType)
+    let path = try folder.copyEncoder(modelType)
     let model = try ModelFolder(path: path)
     let kind = try ImageEncoders.kind(of: model)
     #expect(kind.modelType == modelType)
@@ -29,7 +30,7 @@ import Torch
   @Test("a text is cut where the model cannot read on, and that is told")
   func texts() throws {
     let folder = try TemporaryFolder()
-    let clip = try CLIPEncoder(ModelFolder(path: folder.copyCLIP()))
+    let clip = try CLIPEncoder(ModelFolder(path: folder.copyEncoder("clip")))
     #expect(clip.overflow(of: "a cat") == nil)
     let long = Array(repeating: "cat", count: 80).joined(separator: " ")
     #expect(clip.overflow(of: long) == "cat cat cat cat cat")
@@ -44,7 +45,7 @@ import Torch
       let error = #expect(throws: ConfigurationError.self) { try ImageEncoders.load(ModelFolder(path: path)) }
       return try #require(error).description
     }
-    let vit = try folder.copy("vit")
+    let vit = try folder.copyEncoder("vit")
     try replace("\"image_size\": 24", with: "\"image_size\": 32", in: "\(vit)/config.json")
     #expect(throws: LoadingError.self) { try ImageEncoders.load(ModelFolder(path: vit)) }
     try replace("\"image_size\": 32", with: "\"image_size\": 24", in: "\(vit)/config.json")
@@ -57,10 +58,10 @@ import Torch
       try message(vit)
         == "\(vit)/config.json: model_type is \"swin\", which is not supported; supported: \"clip\", \"vit\", \"dinov2\"")
 
-    let clip = try folder.copyCLIP()
+    let clip = try folder.copyEncoder("clip")
     try replace("\"hidden_act\": \"quick_gelu\"", with: "\"hidden_act\": \"relu\"", in: "\(clip)/config.json")
     #expect(try message(clip).contains("hidden_act is \"relu\", which is not supported; supported: \"quick_gelu\", \"gelu\""))
-    let dinov2 = try folder.copy("dinov2")
+    let dinov2 = try folder.copyEncoder("dinov2")
     try replace("\"hidden_size\": 8", with: "\"hidden_size\": 9", in: "\(dinov2)/config.json")
     #expect(try message(dinov2) == "\(dinov2)/config.json: hidden_size is 9, expected a multiple of num_attention_heads = 2")
     try FileManager.default.removeItem(atPath: "\(dinov2)/preprocessor_config.json")

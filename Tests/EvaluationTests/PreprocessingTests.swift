@@ -2,6 +2,7 @@ import Diffusion
 import Evaluation
 import Foundation
 import Images
+import TestSupport
 import Testing
 import Torch
 
