@@ -55,6 +55,7 @@ public struct Demo: Workflow {
     // From the same seed both would start with the same down factors, and disturb each other more than any two LoRAs of
     // different people do.
     styleTraining.seed = seed &+ 500
+    styleTraining.steps = 600
     // Who has only ever seen one prompt acts on every prompt: then nothing calls the style up beside the subject, and
     // ZipLoRA, which asks each LoRA to leave the other's prompt alone, takes it away.
     priorPictures = 24
