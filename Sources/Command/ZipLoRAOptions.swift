@@ -156,7 +156,7 @@ struct ZipLoRAOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Layers to zip of those that both LoRAs change, as for train --targets; others are added up. (default: attention)",
+      "Layers to zip of those that several LoRAs change, as for train --targets; others are added up. (default: attention)",
       valueName: "layers"),
     transform: { try Targets($0) })
   var scope = defaults.scope

@@ -4,9 +4,9 @@ internal import Torch
 
 /// What happens to each layer that any of the adapters changes. Every layer is in exactly one of the three lists.
 public struct MergePlan: Sendable {
-  /// Shared and in scope: gets coefficients.
+  /// Changed by several adapters and in scope: these get coefficients.
   public let zipped: [String]
-  /// Shared but not in scope: added up as they are.
+  /// Changed by several but not in scope: added up as they are.
   public let summed: [String]
   /// Changed by one adapter only: taken over. The number is the adapter's.
   public let alone: [(path: String, index: Int)]
@@ -25,7 +25,7 @@ public struct MergePlan: Sendable {
       guard OrderedSet(shapes).count == 1 else { throw .shapes(path, owners.map { inputs[$0].name }, shapes) }
       if owners.count == 1 {
         alone.append((path, owners[0]))
-      } else if owners.count == inputs.count, scope?.contains(path) ?? true {
+      } else if scope?.contains(path) ?? true {
         zipped.append(path)
       } else {
         summed.append(path)
@@ -40,12 +40,13 @@ public struct MergePlan: Sendable {
 
   /// The merger coefficients of direct merge, beside the layers they are for.
   func ones(for inputs: [MergeInput], on projections: Projections? = nil) -> MergerCoefficients {
-    var vectors: OrderedDictionary<String, [Tensor]> = [:]
+    var vectors: OrderedDictionary<String, MergerCoefficients.Vectors> = [:]
     for path in zipped {
       let weight = projections?[path]?.weight
       let dtype: DType = weight?.dtype == .float64 ? .float64 : .float32
-      vectors[path] = inputs.map {
-        Tensor.ones([$0.adapter.factors[path]!.inputs], dtype: dtype, device: weight?.device ?? .cpu)
+      for (index, input) in inputs.enumerated() {
+        guard let factors = input.adapter.factors[path] else { continue }
+        vectors[path, default: [:]][index] = Tensor.ones([factors.inputs], dtype: dtype, device: weight?.device ?? .cpu)
       }
     }
     return MergerCoefficients(vectors)
@@ -57,7 +58,8 @@ public struct MergePlan: Sendable {
   ) throws -> Attachment {
     let zippedPlaces: [Attachment.Place] = try zipped.map { path in
       guard let projection = projections[path] else { throw AttachmentError.noSuchLayer(path) }
-      return (projection, ZipBranch(inputs.map { $0.factors(path) }, coefficients.vectors[path]!, for: projection))
+      let vectors = coefficients.vectors[path]!
+      return (projection, ZipBranch(vectors.keys.map { inputs[$0].factors(path) }, Array(vectors.values), for: projection))
     }
     let others = try inputs.map { input in
       let rest = input.weighted.factors.filter { coefficients.vectors[$0.key] == nil }

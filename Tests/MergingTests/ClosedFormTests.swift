@@ -73,8 +73,8 @@ import Torch
       options: ZipOptions(steps: 0, scope: .everything, closedForm: ClosedForm(draws: 8, passes: passes)))
     #expect(try untouched.optimize() == .finished)
     let vectors = untouched.coefficients.vectors
-    #expect(vectors[ToyModel.convolution]!.allSatisfy { $0.detached().equals(.ones(like: $0).detached()) })
-    #expect(vectors[ToyModel.query]!.allSatisfy { !$0.detached().equals(.ones(like: $0).detached()) })
+    #expect(vectors[ToyModel.convolution]!.values.allSatisfy { $0.detached().equals(.ones(like: $0).detached()) })
+    #expect(vectors[ToyModel.query]!.values.allSatisfy { !$0.detached().equals(.ones(like: $0).detached()) })
   }
 
   @Test("the model is run a few times only, and left as it was")

@@ -9,7 +9,7 @@ import Torch
   func columns(path: String) throws {
     let model = ToyModel()
     let factors = model.pair.map { $0.adapter.factors[path]! }
-    let vectors = randomCoefficients(model).vectors[path]!
+    let vectors = Array(randomCoefficients(model).vectors[path]!.values)
     // ΔW [out, in, ...] as columns [in][numbers].
     func columns(_ index: Int, weighed: Bool) -> [[Double]] {
       let delta = factors[index].delta(dtype: .float64)

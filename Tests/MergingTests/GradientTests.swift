@@ -24,7 +24,7 @@ import Torch
     func delta(_ index: Int, _ path: String) -> Tensor { inputs[index].adapter.delta(path, dtype: .float64)! }
     var merged: OrderedDictionary<String, Tensor> = [:]
     for (path, vectors) in coefficients.vectors {
-      merged[path] = denselyWeighed(delta(0, path), vectors[0]) + denselyWeighed(delta(1, path), vectors[1])
+      merged[path] = denselyWeighed(delta(0, path), vectors[0]!) + denselyWeighed(delta(1, path), vectors[1]!)
     }
     var total = objective.similarity(of: coefficients) * objective.lambda
     for (index, input) in draws.enumerated() {
@@ -50,7 +50,7 @@ import Torch
   func gradients(objective: ZipObjective) throws {
     let (zip, draws) = try prepared(objective)
     let start = zip.coefficients.vectors
-    let leaves = MergerCoefficients(start.mapValues { $0.map { $0.detached().cloned().requiringGrad() } })
+    let leaves = MergerCoefficients(start.mapValues { $0.mapValues { $0.detached().cloned().requiringGrad() } })
     let dense = denseObjective(objective, leaves, model.pair, draws)
     dense.backward()
     let terms = try zip.addGradients()
@@ -59,14 +59,14 @@ import Torch
 
     let step = 1e-5
     for (path, vectors) in leaves.vectors {
-      for (index, vector) in vectors.enumerated() {
+      for (index, vector) in vectors {
         let gradient = try #require(vector.grad)
         #expect(try difference(#require(start[path]?[index].grad), gradient) <= 1e-10, "\(path) \(index)")
         // Three columns of each vector by central differences.
         for column in [0, 1, vector.count - 1] {
           func value(_ offset: Double) -> Double {
-            let moved = leaves.vectors.mapValues { $0.map { $0.detached().cloned() } }
-            moved[path]![index][column].addInPlace(offset)
+            let moved = leaves.vectors.mapValues { $0.mapValues { $0.detached().cloned() } }
+            moved[path]![index]![column].addInPlace(offset)
             return denseObjective(objective, MergerCoefficients(moved), model.pair, draws).item()
           }
           let numeric = (value(step) - value(-step)) / (2 * step)
@@ -81,8 +81,8 @@ import Torch
   func similarities() {
     // Layer a: m_c = (1, 2), m_s = (3, −1): products 3, −2. Layer b: (2), (−4).
     let coefficients = MergerCoefficients([
-      "a": [Tensor([1, 2] as [Double]), Tensor([3, -1] as [Double])],
-      "b": [Tensor([2] as [Double]), Tensor([-4] as [Double])],
+      "a": [0: Tensor([1, 2] as [Double]), 1: Tensor([3, -1] as [Double])],
+      "b": [0: Tensor([2] as [Double]), 1: Tensor([-4] as [Double])],
     ])
     func value(_ similarity: ZipObjective.Similarity) -> Double {
       ZipObjective(similarity: similarity).similarity(of: coefficients).item()
@@ -103,10 +103,13 @@ import Torch
 
   @Test("the cosine has no gradient where all coefficients are one, so the fidelity terms move them first")
   func cosineAtTheStart() throws {
-    let ones = MergerCoefficients(["a": (0..<2).map { _ in Tensor.ones([5], dtype: .float64).requiringGrad() }])
+    func pair() -> MergerCoefficients.Vectors {
+      [0: Tensor.ones([5], dtype: .float64).requiringGrad(), 1: Tensor.ones([5], dtype: .float64).requiringGrad()]
+    }
+    let ones = MergerCoefficients(["a": pair()])
     ZipObjective(similarity: .cosine).similarity(of: ones).backward()
     for vector in ones.tensors { #expect(try #require(vector.grad).abs().max().item() < 1e-15) }
-    let dots = MergerCoefficients(["a": (0..<2).map { _ in Tensor.ones([5], dtype: .float64).requiringGrad() }])
+    let dots = MergerCoefficients(["a": pair()])
     ZipObjective(similarity: .dot).similarity(of: dots).backward()
     for vector in dots.tensors { #expect(vector.grad?.doubles() == [1, 1, 1, 1, 1]) }
   }

@@ -80,10 +80,11 @@ extension Targets {
 /// Coefficients of random numbers around one.
 func randomCoefficients(_ model: ToyModel, adapters: Int = 2, seed: UInt64 = 7) -> MergerCoefficients {
   let generator = Generator(seed: seed)
-  var vectors: OrderedDictionary<String, [Tensor]> = [:]
+  var vectors: OrderedDictionary<String, MergerCoefficients.Vectors> = [:]
   for (path, projection) in model.projections {
-    vectors[path] = (0..<adapters).map { _ in
-      Tensor.randn([projection.weight.dim(1)], generator: generator, dtype: model.store.dtype) * 0.5 + 1
+    for index in 0..<adapters {
+      vectors[path, default: [:]][index] =
+        Tensor.randn([projection.weight.dim(1)], generator: generator, dtype: model.store.dtype) * 0.5 + 1
     }
   }
   return MergerCoefficients(vectors)

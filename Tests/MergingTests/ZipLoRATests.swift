@@ -58,7 +58,7 @@ import Torch
       model.prediction(of: input)
     }
     let deltas = model.projections.keys.map { path in
-      zip.coefficients.vectors[path]!.enumerated().map { index, vector in
+      zip.coefficients.vectors[path]!.map { index, vector in
         denselyWeighed(model.pair[index].adapter.delta(path)!, vector.detached())
       }
     }
@@ -225,6 +225,38 @@ import Torch
     #expect(zip.records[39].objective < 0.8 * zip.records[0].objective)
     #expect(zip.zipped().factors[ToyModel.query]?.rank == 6)
     #expect(zip.records[0].means.count == 3)
+  }
+
+  @Test("a layer is zipped for those of the LoRAs that change it", arguments: [nil, ClosedForm(draws: 4, passes: 2)])
+  func threeOfDifferentLayers(closedForm: ClosedForm?) throws {
+    let inputs = [
+      MergeInput("a", model.adapter(1, paths: [ToyModel.query, ToyModel.key]), weight: 0.7),
+      MergeInput("b", model.adapter(2, rank: 2, paths: [ToyModel.query, ToyModel.convolution])),
+      MergeInput("c", model.adapter(5, rank: 1, paths: [ToyModel.key, ToyModel.convolution])),
+    ]
+    var asked = options(steps: 12)
+    asked.closedForm = closedForm
+    let zip = try ZipLoRA(inputs, probe: model, options: asked)
+    try zip.optimize()
+    let owners: OrderedDictionary = [ToyModel.query: [0, 1], ToyModel.key: [0, 2], ToyModel.convolution: [1, 2]]
+    #expect(zip.plan.zipped.count == 3 && zip.plan.summed.isEmpty && zip.plan.alone.isEmpty)
+    let zipped = zip.zipped()
+    for (path, indices) in owners {
+      let vectors = try #require(zip.coefficients.vectors[path])
+      #expect(Array(vectors.keys) == indices)
+      #expect(vectors.values.allSatisfy { !$0.detached().equals(.ones(like: $0).detached()) })
+      let dense = vectors.map { denselyWeighed(inputs[$0].weighted.delta(path)!, $1.detached()) }
+      #expect(difference(zipped.delta(path)!, dense[0] + dense[1]) <= 5e-7, "\(path)")
+    }
+    #expect(zip.report().layers.map(\.inputs) == owners.values.map { $0.map { inputs[$0].name } })
+
+    let folder = try TemporaryFolder()
+    let half = try ZipLoRA(inputs, probe: model, options: asked)
+    for _ in 0..<5 { try half.step() }
+    try half.saveState(to: folder("state.safetensors"))
+    let resumed = try ZipLoRA(resuming: folder("state.safetensors"), inputs, probe: model, options: asked)
+    try resumed.optimize()
+    #expect(Swift.zip(resumed.coefficients.tensors, zip.coefficients.tensors).allSatisfy { $0.equals($1) })
   }
 
   @Test func errors() throws {

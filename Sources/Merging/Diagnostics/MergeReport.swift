@@ -29,7 +29,9 @@ public struct MergeReport: Codable, Sendable, Equatable {
   public struct Layer: Codable, Sendable, Equatable {
     public let path: String
     public let kind: ModuleKind
-    /// Of each LoRA; the result has their sum.
+    /// The LoRAs that change it.
+    public let inputs: [String]
+    /// Theirs; the result has the sum.
     public let ranks: [Int]
     /// The columns of the LoRAs as they came.
     public let before: ColumnSimilarity
@@ -96,7 +98,7 @@ public struct MergeReport: Codable, Sendable, Equatable {
     dropped = []
     layers = withoutGrad {
       plan.zipped.map { path in
-        Layer(path, inputs.map { $0.factors(path) }, coefficients.vectors[path]!)
+        Layer(path, inputs, coefficients.vectors[path]!)
       }
     }
     summed = plan.summed
@@ -130,9 +132,12 @@ public struct MergeReport: Codable, Sendable, Equatable {
 }
 
 extension MergeReport.Layer {
-  init(_ path: String, _ factors: [LowRankFactors], _ coefficients: [Tensor]) {
+  init(_ path: String, _ all: [MergeInput], _ vectors: MergerCoefficients.Vectors) {
     self.path = path
     kind = ModuleKind(of: path)
+    inputs = vectors.keys.map { all[$0].name }
+    let factors = vectors.keys.map { all[$0].factors(path) }
+    let coefficients = Array(vectors.values)
     ranks = factors.map(\.rank)
     let columns = ColumnProducts(factors)
     before = ColumnSimilarity(columns)

@@ -48,11 +48,12 @@ public struct ClosedForm: Codable, Sendable, Equatable {
           }
         }
         for path in solvable {
-          let seen = moments.compactMap { $0[path] }
-          guard seen.count == inputs.count else { continue }
-          let solved = Self.solve(inputs.map { $0.factors(path) }, moments: seen, pull: pull)
-          coefficients.vectors[path] = zip(solved, coefficients.vectors[path]!).map {
-            $0.to(dtype: $1.dtype, device: $1.device)
+          let ones = coefficients.vectors[path]!
+          let seen = ones.keys.compactMap { moments[$0][path] }
+          guard seen.count == ones.count else { continue }
+          let solved = Self.solve(ones.keys.map { inputs[$0].factors(path) }, moments: seen, pull: pull)
+          for ((index, one), vector) in zip(ones, solved) {
+            coefficients.vectors[path]?[index] = vector.to(dtype: one.dtype, device: one.device)
           }
         }
       }

@@ -9,21 +9,27 @@ public import Torch
 /// With the LoRAs they belong to, they say everything about a zipped result, so strengths can be set again later and the
 /// result be looked into.
 public struct MergerCoefficients {
-  /// By full module path: a vector [in] for each LoRA, in the LoRAs' order.
-  public var vectors: OrderedDictionary<String, [Tensor]>
+  /// The vectors of one layer [in], by the LoRA's number; a LoRA that does not change the layer has none.
+  public typealias Vectors = OrderedDictionary<Int, Tensor>
 
-  public init(_ vectors: OrderedDictionary<String, [Tensor]>) { self.vectors = vectors }
+  /// By full module path.
+  public var vectors: OrderedDictionary<String, Vectors>
+
+  public init(_ vectors: OrderedDictionary<String, Vectors>) { self.vectors = vectors }
 
   /// All vectors, layer by layer.
-  public var tensors: [Tensor] { vectors.values.flatMap { $0 } }
+  public var tensors: [Tensor] { vectors.values.flatMap(\.values) }
 
   /// Copies that collect gradients.
   func trainable() -> MergerCoefficients {
-    MergerCoefficients(vectors.mapValues { $0.map { $0.detached().cloned().requiringGrad() } })
+    MergerCoefficients(vectors.mapValues { $0.mapValues { $0.detached().cloned().requiringGrad() } })
   }
 
-  /// All coefficients of LoRA `index` in one row.
-  func joined(_ index: Int) -> Tensor { Tensor.concatenated(vectors.values.map { $0[index].detached() }) }
+  /// All coefficients of LoRA `index` in one row; nil where it is zipped nowhere.
+  func joined(_ index: Int) -> Tensor? {
+    let own = vectors.values.compactMap { $0[index]?.detached() }
+    return own.isEmpty ? nil : Tensor.concatenated(own)
+  }
 
   /// A · diag(m): every input column (or input channel) of a down factor times its coefficient.
   static func weighing(_ down: Tensor, by vector: Tensor) -> Tensor {
@@ -50,7 +56,7 @@ public struct MergerCoefficients {
           adapters[index].factors[path].map { Self.weighed($0, by: vectors[path]?[index]) }
         }
         let living = parts.indices.filter { index in
-          parts[index] != nil && (vectors[path].map { ($0[index] .!= 0).anyHolds() } ?? true)
+          parts[index] != nil && (vectors[path]?[index].map { ($0 .!= 0).anyHolds() } ?? true)
         }
         let kept = living.isEmpty ? Array(parts.indices) : living
         factors[path] = .sum(kept.compactMap { parts[$0] })
@@ -101,19 +107,21 @@ extension MergerCoefficients {
   func flattened(prefix: String = "") -> OrderedDictionary<String, Tensor> {
     var tensors: OrderedDictionary<String, Tensor> = [:]
     for (path, vectors) in vectors {
-      for (index, vector) in vectors.enumerated() { tensors["\(prefix)\(path).m\(index)"] = vector.detached() }
+      for (index, vector) in vectors { tensors["\(prefix)\(path).m\(index)"] = vector.detached() }
     }
     return tensors
   }
 
-  /// The inverse of `flattened`; nil where a vector is missing.
+  /// The inverse of `flattened`; nil where there are none, or those of a LoRA that there is not.
   init?(_ collection: SafeTensorsCollection, prefix: String = "", adapters: Int) throws {
-    let keys = collection.keys.filter { $0.hasPrefix(prefix) && $0.hasSuffix(".m0") }
-    var vectors: OrderedDictionary<String, [Tensor]> = [:]
-    for path in keys.map({ String($0.dropFirst(prefix.count).dropLast(3)) }) {
-      vectors[path] = try (0..<adapters).map { try collection.tensor("\(prefix)\(path).m\($0)").cloned() }
+    var vectors: OrderedDictionary<String, Vectors> = [:]
+    for key in collection.keys where key.hasPrefix(prefix) {
+      guard let match = key.dropFirst(prefix.count).wholeMatch(of: /(.+)\.m([0-9]+)/), let index = Int(match.2) else { continue }
+      guard index < adapters else { return nil }
+      vectors[String(match.1), default: [:]][index] = try collection.tensor(key).cloned()
     }
-    guard adapters > 0, !vectors.isEmpty else { return nil }
-    self.init(vectors)
+    guard !vectors.isEmpty else { return nil }
+    // A file lists its keys by name, where m10 comes before m2.
+    self.init(vectors.mapValues { $0.sorted { $0.key < $1.key }.reduce(into: [:]) { $0[$1.key] = $1.value } })
   }
 }

@@ -100,10 +100,14 @@ extension MergerCoefficients {
   /// The same vectors in another's order, type and device; nil where the two are not for the same layers.
   fileprivate func arranged(like template: MergerCoefficients) -> MergerCoefficients? {
     guard vectors.count == template.vectors.count else { return nil }
-    var arranged: OrderedDictionary<String, [Tensor]> = [:]
+    var arranged: OrderedDictionary<String, Vectors> = [:]
     for (path, wanted) in template.vectors {
-      guard let found = vectors[path], found.map(\.shape) == wanted.map(\.shape) else { return nil }
-      arranged[path] = zip(found, wanted).map { $0.to(dtype: $1.dtype, device: $1.device) }
+      guard let found = vectors[path], found.keys == wanted.keys else { return nil }
+      arranged[path] = [:]
+      for (index, vector) in wanted {
+        guard let own = found[index], own.shape == vector.shape else { return nil }
+        arranged[path]?[index] = own.to(dtype: vector.dtype, device: vector.device)
+      }
     }
     return MergerCoefficients(arranged)
   }

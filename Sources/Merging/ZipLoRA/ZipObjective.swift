@@ -57,7 +57,7 @@ public struct ZipObjective: Codable, Sendable, Equatable {
 
   /// How alike the vectors of the LoRAs are: the sum over layers and over pairs of LoRAs.
   public func similarity(of coefficients: MergerCoefficients) -> Tensor {
-    let terms = coefficients.vectors.values.flatMap { vectors in pairs(of: vectors).map(similarity(of:_:)) }
+    let terms = coefficients.vectors.values.flatMap { pairs(of: Array($0.values)).map(similarity(of:_:)) }
     return terms.isEmpty ? Tensor(0) : Tensor.stacked(terms).sum()
   }
 

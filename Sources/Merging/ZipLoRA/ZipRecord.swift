@@ -14,7 +14,7 @@ public struct ZipRecord: Codable, Sendable, Equatable {
   public let objective: Double
   /// Mean over layers (and pairs of LoRAs) of |cos(m_c, m_s)|.
   public let cosine: Double
-  /// The mean coefficient of each LoRA. Both falling together is a collapse.
+  /// The mean coefficient of each LoRA, 1 where it has none. All falling together is a collapse.
   public let means: [Double]
   /// The share of coefficients that are farther than 0.01 from where they started.
   public let changed: Double
@@ -31,13 +31,15 @@ public struct ZipRecord: Codable, Sendable, Equatable {
     self.similarity = similarity
     objective = fidelity.reduce(0, +) + lambda * similarity
     self.seconds = seconds
-    let adapters = coefficients.vectors.values.first?.count ?? 0
     (cosine, means, changed, farthest) = withoutGrad {
-      let cosines = coefficients.vectors.values.flatMap { pairs(of: $0).map { ZipObjective.cosine($0, $1).abs() } }
-      let joined = (0..<adapters).map(coefficients.joined)
-      let distances = Tensor.concatenated((0..<adapters).map { (joined[$0] - start.joined($0)).abs() })
+      let cosines = coefficients.vectors.values.flatMap {
+        pairs(of: Array($0.values)).map { ZipObjective.cosine($0, $1).abs() }
+      }
+      let joined = fidelity.indices.map(coefficients.joined)
+      let distances = Tensor.concatenated(
+        zip(coefficients.tensors, start.tensors).map { ($0.detached() - $1.detached()).abs() })
       return (
-        cosines.isEmpty ? 0 : Tensor.stacked(cosines).mean().item(), joined.map { $0.mean().item() },
+        cosines.isEmpty ? 0 : Tensor.stacked(cosines).mean().item(), joined.map { $0?.mean().item() ?? 1 },
         (distances .> 0.01).to(dtype: .float32).mean().item(), distances.max().item()
       )
     }
