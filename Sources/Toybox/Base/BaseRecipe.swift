@@ -15,6 +15,10 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
   public var autoencoderCrop = 32
   public var autoencoderWholeSteps = 600
   public var autoencoderBatch = 16
+  /// The decoder's further training on finished latents.
+  public var decoder = TrainingLoop.Options(
+    steps: 12_000, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 100), weightDecay: 0.001, beta2: 0.99,
+    averageDecay: 0.998, seed: 6)
   /// Weight of the divergence from a unit normal; only keeps the latents from running away.
   public var divergenceWeight = 1e-5
   /// Weight of the mean absolute difference beside the squared one: keeps edges sharp.
@@ -29,9 +33,9 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
   /// γ of min-SNR weighting (arXiv 2303.09556): without it small noise levels, where nothing is decided, take most of the loss.
   public var signalToNoiseLimit = 5.0
 
-  public var oraclePictures = 24_000
+  public var oraclePictures = 40_000
   public var oracle = TrainingLoop.Options(
-    steps: 3_000, learningRate: LearningRate(peak: 2e-3, shape: .cosine, warmup: 100), weightDecay: 0.02,
+    steps: 6_000, learningRate: LearningRate(peak: 2e-3, shape: .cosine, warmup: 100), weightDecay: 0.02,
     averageDecay: 0.998, seed: 4)
   public var oracleBatch = 64
 

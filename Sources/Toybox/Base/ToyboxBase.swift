@@ -32,6 +32,8 @@ public struct ToyboxBase {
     let autoencoder = try AutoencoderTraining(recipe: recipe)
     try autoencoder.run(pictures: pictures, state: "\(work)/autoencoder.safetensors", progress: progress)
     let latents = try encode(pictures, autoencoder, progress: progress)
+    try autoencoder.refineDecoder(
+      pictures: pictures, latents: latents, state: "\(work)/decoder.safetensors", progress: progress)
     let scalingFactor = 1 / latents.variance([0, 1, 2, 3]).sqrt().item()
 
     let base = try BaseTraining(recipe: recipe, tokenizer: tokenizer)
