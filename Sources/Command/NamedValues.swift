@@ -5,6 +5,7 @@ internal import LoRA
 public import Merging
 public import Torch
 public import Training
+public import Workflows
 
 /// The name of a dialect that LoRA files are written in.
 struct DialectName: RawRepresentable, ExpressibleByArgument {
@@ -32,6 +33,8 @@ enum Precision: String, CaseIterable, ExpressibleByArgument {
     }
   }
 }
+
+extension LoRACombination: ExpressibleByArgument {}
 
 extension Device: ExpressibleByArgument {
   public init?(argument: String) { self.init(named: argument) }

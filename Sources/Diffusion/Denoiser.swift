@@ -76,6 +76,35 @@ public struct Guidance: Denoiser {
   }
 }
 
+/// The same model in several states, such as with one LoRA and with another.
+public protocol ModelVariant {
+  /// How much it counts beside the others.
+  var share: Double { get }
+  /// Runs `body` while the model is in this state.
+  func apply<Result>(_ body: () throws -> Result) rethrows -> Result
+}
+
+/// What several variants of a model guess, each in proportion to its share: how StyleDrop (arXiv 2306.00983, section 3.4) brings
+/// a subject and a style together while sampling, without a merged model and at the price of running each.
+public struct VariantMixture: Denoiser {
+  private let parts: [(variant: any ModelVariant, denoiser: any Denoiser)]
+
+  /// - Parameters:
+  ///   - variants: at least one, with shares that do not add up to zero.
+  ///   - denoiser: called in each variant's state, because prompts may mean something else there.
+  public init(_ variants: [any ModelVariant], denoiser: () throws -> any Denoiser) rethrows {
+    parts = try variants.map { ($0, try $0.apply(denoiser)) }
+  }
+
+  public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
+    let total = parts.reduce(0) { $0 + $1.variant.share }
+    let guesses = try parts.map { part in
+      try part.variant.apply { try part.denoiser(sample, at: level) } * (part.variant.share / total)
+    }
+    return guesses.dropFirst().reduce(guesses[0], +)
+  }
+}
+
 extension NoiseSchedule.PredictionType {
   /// The denoiser of a network that predicts this.
   public func denoiser(_ prediction: @escaping Prediction) -> any Denoiser {

@@ -5,6 +5,37 @@ internal import LoRA
 internal import Torch
 public import Training
 
+/// How several LoRAs act at once.
+public enum LoRACombination: String, Codable, Sendable, CaseIterable {
+  /// Their changes of the weights are added up, each times its weight.
+  case weights
+  /// Each acts alone, and what the model predicts with each is mixed in proportion to the weights (`VariantMixture`).
+  case predictions
+
+  func validate(_ loras: [WeightedFile]) throws {
+    guard self == .predictions else { return }
+    let shares = loras.map(\.weight)
+    guard loras.count >= 2, shares.allSatisfy({ $0 >= 0 }), shares.reduce(0, +) > 0 else {
+      throw SettingError(
+        "--combine predictions: found \(loras.count) LoRAs of weights \(shares); expected two or more, of weights from 0 on, not all 0"
+      )
+    }
+  }
+}
+
+/// The model with one LoRA.
+private struct LoRAVariant: ModelVariant {
+  private let attachment: Attachment
+  let share: Double
+
+  init(_ attachment: Attachment, share: Double) {
+    self.attachment = attachment
+    self.share = share
+  }
+
+  func apply<Result>(_ body: () throws -> Result) rethrows -> Result { try attachment.whileAttached(body) }
+}
+
 /// `ziplora generate`: pictures of prompts, with any number of LoRAs.
 public struct GenerateImages: Workflow {
   public static let name = "generate"
@@ -13,6 +44,7 @@ public struct GenerateImages: Workflow {
   public var prompts: [String]
   public var negativePrompt: String?
   public var loras: [WeightedFile]
+  public var combination: LoRACombination
   public var sampler: Sampler
   public var steps: Int
   public var guidance: Double
@@ -27,13 +59,15 @@ public struct GenerateImages: Workflow {
 
   public init(
     base: BaseModel, prompts: [String], negativePrompt: String? = nil, loras: [WeightedFile] = [],
-    sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5, size: PictureSize = .init(), seed: UInt64 = 0,
+    combination: LoRACombination = .weights, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
+    size: PictureSize = .init(), seed: UInt64 = 0,
     count: Int = 1, output: String, overwrite: Bool = false
   ) {
     self.base = base
     self.prompts = prompts
     self.negativePrompt = negativePrompt
     self.loras = loras
+    self.combination = combination
     self.sampler = sampler
     self.steps = steps
     self.guidance = guidance
@@ -49,6 +83,7 @@ public struct GenerateImages: Workflow {
     try size.validate()
     for lora in loras { try lora.validate() }
     guard !prompts.isEmpty else { throw SettingError("--prompt is missing; expected at least one") }
+    try combination.validate(loras)
     try Demand.atLeast(1, steps, "steps")
     try Demand.notNegative(guidance, "guidance")
     try Demand.atLeast(1, count, "count")
@@ -71,13 +106,15 @@ public struct GenerateImages: Workflow {
     let model = try base.load()
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
     if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
-    try attach(adapters, to: model)
+    let attachments = try attachments(of: adapters, to: model)
+    let variants = combination == .predictions ? zip(attachments, loras).map { LoRAVariant($0, share: $1.weight) } : []
+    if variants.isEmpty { for attachment in attachments { attachment.attach() } }
 
     var timer = StepTimer()
     for (index, file) in files.enumerated() {
       let request = request(index)
       let image = try withoutActuallyEscaping(progress) { progress in
-        let pictures = try request.generate(with: model) { state in
+        let pictures = try request.generate(with: model, variants: variants) { state in
           if state.step > 0 { timer.tick() }
           let report = ProgressReport(
             phase: "generating", step: index * steps + state.step, total: pictureCount * steps,
@@ -96,10 +133,11 @@ public struct GenerateImages: Workflow {
     return files
   }
 
-  private func attach(_ files: [AdapterFile], to model: DiffusionModel) throws {
+  private func attachments(of files: [AdapterFile], to model: DiffusionModel) throws -> [Attachment] {
     let projections = model.projections
-    for (file, lora) in zip(files, loras) {
-      try Attachment(try file.adapter(for: projections), weight: lora.weight, to: projections).attach()
+    return try zip(files, loras).map { file, lora in
+      let weight = combination == .weights ? lora.weight : 1
+      return try Attachment(try file.adapter(for: projections), weight: weight, to: projections)
     }
   }
 

@@ -23,6 +23,7 @@ struct PictureMetadata {
     let base: String
     let dtype: String
     let loras: [LoRA]
+    let combination: LoRACombination
     let version = Version.current
   }
 
@@ -37,7 +38,7 @@ struct PictureMetadata {
       guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
       loras: try workflow.loras.map { lora in
         .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: lora.path).sha256)
-      })
+      }, combination: workflow.combination)
   }
 
   func texts(of request: TextToImage, _ image: Image) throws -> [(key: String, value: String)] {

@@ -24,6 +24,7 @@ import Workflows
       - {name: base alone, loras: []}
       - {name: direct merge, merge: direct}
       - {name: "both, as they are", loras: [subject, style]}
+      - {name: mixed, loras: [subject, style], combine: predictions}
 
     """
 
@@ -43,7 +44,9 @@ import Workflows
     let first = try run(description)
     try #require(first.status == 0, "\(first.errors)")
     let results = try results()
-    #expect(results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are"] && results.pairs == ["cat-notebook"])
+    #expect(
+      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed"]
+        && results.pairs == ["cat-notebook"])
     #expect(
       results.columns == [
         "subject", "style", "subject (placed)", "context (placed)", "subject (subject)", "style (style)", "subject error",
@@ -54,6 +57,8 @@ import Workflows
     // Direct merge is both LoRAs at once, to the rounding of a picture.
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
+    // Half of what each LoRA changes is missing, and the other's half is there instead.
+    #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
     #expect(try String(contentsOfFile: folder("out/report.html"), encoding: .utf8).contains("both, as they are"))
 
     let pictures = "out/pairs/cat-notebook/direct-merge/styled"
@@ -84,6 +89,10 @@ import Workflows
       ),
       ("{name: base alone, loras: []}", "{name: base alone}", "row \"base alone\": found none of loras, merge, zip, joint, of"),
       ("merge: direct", "merge: sum", "row \"direct merge\": merge: sum; expected one of direct, svd"),
+      (
+        "merge: direct", "merge: direct, combine: predictions",
+        "row \"direct merge\": combine goes with loras: [subject, style] alone"
+      ),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),
       ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected"),

@@ -200,6 +200,25 @@ import Workflows
     #expect(try bytes(folder("alone.png")) == bytes(folder("pictures/0004-seed8.png")))
   }
 
+  @Test("predictions of LoRAs are mixed by their weights")
+  func combiningPredictions() throws {
+    let loras = ["attention/kohya", "attention/peft"].map { "\(goldens)/adapters/\($0).safetensors" }
+    func draw(_ name: String, _ options: String...) throws -> Tensor {
+      let run = try Binary.run(
+        ["generate", "--base", base, "--prompt", "a dog", "--steps", "2", "--output", folder(name)] + options)
+      try #require(run.status == 0, "\(run.errors)")
+      return try Image(contentsOf: folder(name)).tensor
+    }
+    let first = try draw("first.png", "--lora", loras[0])
+    #expect(
+      try draw("none of the second.png", "--combine", "predictions", "--lora", loras[0], "--lora", "\(loras[1]):0").equals(first))
+    let mixed = try draw("mixed.png", "--combine", "predictions", "--lora", loras[0], "--lora", "\(loras[1]):3")
+    #expect(!mixed.equals(first))
+    #expect(!mixed.equals(try draw("added.png", "--lora", loras[0], "--lora", "\(loras[1]):3")))
+    let text = try Image.pngText(of: [UInt8](bytes(folder("mixed.png"))))
+    #expect(text[1].value.contains(#""combination":"predictions""#))
+  }
+
   @Test func aPromptThatIsTooLongIsSaidToBe() throws {
     let prompt = String(repeating: "a ", count: 75) + "dog"
     let long = try Binary.run(

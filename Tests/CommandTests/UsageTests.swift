@@ -31,6 +31,10 @@ import Testing
     (train + ["--output", "dog.ckpt"], "--output dog.ckpt: expected a name that ends in .safetensors"),
     (["train", "--images", "dog", "--output", "dog.safetensors"], "Missing expected argument '--base <dir|file|id>'"),
     (generate + ["--sampler", "best"], "Please provide one of 'ddim', 'euler', 'euler-ancestral' or 'dpm++2m'"),
+    (
+      generate + ["--combine", "predictions", "--lora", "a.safetensors"],
+      "--combine predictions: found 1 LoRAs of weights [1.0]; expected two or more, of weights from 0 on, not all 0"
+    ),
     (generate + ["--count", "0"], "--count 0: expected 1 or more"),
     (generate + ["--count", "2"], "--output dog.png: 2 pictures do not fit in one file; name a folder"),
     (generate + ["--steps", "0"], "--steps 0: expected 1 or more"),

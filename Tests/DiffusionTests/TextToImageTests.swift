@@ -176,6 +176,46 @@ import Torch
     #expect(throws: Stop.self) { _ = try request.generate(with: model) { if $0.step == 2 { throw Stop() } } }
   }
 
+  /// A model of one number, which a variant changes for a while.
+  private final class Dial {
+    var value = 0.0
+
+    struct Variant: ModelVariant {
+      let dial: Dial
+      let value: Double
+      let share: Double
+
+      func apply<Result>(_ body: () throws -> Result) rethrows -> Result {
+        dial.value = value
+        defer { dial.value = 0 }
+        return try body()
+      }
+    }
+  }
+
+  @Test("variants are mixed by their shares, each with the prompt as it reads it")
+  func mixture() throws {
+    struct Guess: Denoiser {
+      let dial: Dial
+      let prompt: Double
+
+      func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor { sample * dial.value + prompt }
+    }
+    let dial = Dial()
+    let variants = [Dial.Variant(dial: dial, value: 2, share: 1), Dial.Variant(dial: dial, value: 10, share: 3)]
+    let mixture = VariantMixture(variants) { Guess(dial: dial, prompt: dial.value * 100) }
+    let found = try mixture(Tensor([1, -1] as [Float]), at: .clean)
+    // (2x + 200) / 4 + (10x + 1000) · 3 / 4
+    #expect(found.equals(Tensor([808, 792] as [Float])))
+    #expect(dial.value == 0)
+
+    let (model, _, _) = try load("sdxl", "euler")
+    let request = TextToImage(prompts: ["a cat"], steps: 3, width: 16, height: 16)
+    let plain = try request.generate(with: model)
+    #expect(try request.generate(with: model, variants: [variants[0]]).equals(plain))
+    #expect(try difference(request.generate(with: model, variants: variants), plain) < 1e-5)
+  }
+
   private func edit(_ path: String, _ old: String, _ new: String) throws {
     let text = try String(contentsOfFile: path, encoding: .utf8)
     try #require(text.contains(old))

@@ -23,6 +23,11 @@ struct Generate: WorkflowCommand {
   @Option(help: ArgumentHelp("A LoRA and how strongly it acts (1 when not given); may be repeated.", valueName: "file[:weight]"))
   var lora: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Several LoRAs at once: weights adds their changes up; predictions runs each alone and mixes what they predict."))
+  var combine = LoRACombination.weights
+
   @Option(help: "The way from noise to a picture.")
   var sampler: Sampler = .euler
 
@@ -48,7 +53,8 @@ struct Generate: WorkflowCommand {
   var workflow: GenerateImages {
     GenerateImages(
       base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora.map(WeightedFile.init(argument:)),
-      sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count, output: output,
+      combination: combine, sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count,
+      output: output,
       overwrite: overwriting.overwrite)
   }
 

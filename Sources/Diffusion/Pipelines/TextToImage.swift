@@ -46,23 +46,34 @@ public struct TextToImage: Sendable {
 
   /// Makes all pictures at once: `count` of the first prompt, then of the next.
   ///
-  /// - Parameter observer: sees the latents before each step and after the last one; what it throws ends the work.
+  /// - Parameters:
+  ///   - variants: states of the model whose guesses are mixed in every step; the model as it is when empty.
+  ///   - observer: sees the latents before each step and after the last one; what it throws ends the work.
   /// - Returns: [prompts · count, 3, height, width] in [0, 1], float32
   /// - Throws: `TextToImageError`, `SamplingError`, `TorchError` where memory is short, and what the observer throws.
-  public func generate(with model: DiffusionModel, observer: SamplingObserver? = nil) throws -> Tensor {
-    let latents = try latents(with: model, observer: observer)
+  public func generate(
+    with model: DiffusionModel, variants: [any ModelVariant] = [], observer: SamplingObserver? = nil
+  ) throws -> Tensor {
+    let latents = try latents(with: model, variants: variants, observer: observer)
     return try withTorchErrors { withoutGrad { model.decode(latents) } }
   }
 
   /// The pictures before they are decoded, [prompts · count, C, height / scale, width / scale] of unit variance.
-  public func latents(with model: DiffusionModel, observer: SamplingObserver? = nil) throws -> Tensor {
+  public func latents(
+    with model: DiffusionModel, variants: [any ModelVariant] = [], observer: SamplingObserver? = nil
+  ) throws -> Tensor {
     guard !prompts.isEmpty else { throw TextToImageError.noPrompts }
     guard count > 0 else { throw TextToImageError.count(count) }
     let (width, height) = try model.pictureSize(width: width, height: height)
     let plan = try sampler.plan(model.schedule, steps: steps)
     let source = NoiseSource(
       prompts.flatMap { _ in (0..<count).map { Generator(seed: seed &+ UInt64($0)) } }, dtype: model.dtype)
-    let denoiser = try withTorchErrors { withoutGrad { makeDenoiser(model, height: height, width: width) } }
+    let denoiser = try withTorchErrors {
+      withoutGrad {
+        func denoiser() -> any Denoiser { makeDenoiser(model, height: height, width: width) }
+        return variants.isEmpty ? denoiser() : VariantMixture(variants, denoiser: denoiser)
+      }
+    }
     let noise = source(
       [model.unet.configuration.inChannels, height / model.vae.scale, width / model.vae.scale], device: model.device)
     return try withTorchErrors {

@@ -13,13 +13,20 @@ public struct Reproduction: Codable, Sendable, Equatable {
 
   /// - Parameters:
   ///   - merged: adapters that act together; none is the base alone.
+  ///   - shares: where they do not act together: how much each counts in the mean of what it predicts alone.
   ///   - loras: in the order of the probe.
   ///   - draws: inputs of each LoRA.
   /// - Throws: `AttachmentError`, and what the probe throws.
   public init<Probe: FidelityProbe>(
-    of merged: [Adapter], loras: [Adapter], probe: Probe, draws: Int, seed: UInt64 = 0
+    of merged: [Adapter], shares: [Double]? = nil, loras: [Adapter], probe: Probe, draws: Int, seed: UInt64 = 0
   ) throws {
-    let whole = Attachment(try merged.flatMap { try Attachment($0, to: probe.projections).places })
+    let parts = try merged.map { try Attachment($0, to: probe.projections) }
+    let models: [(attachment: Attachment, share: Double)] =
+      if let shares {
+        zip(parts, shares).map { ($0, $1 / shares.reduce(0, +)) }
+      } else {
+        [(Attachment(parts.flatMap(\.places)), 1)]
+      }
     let generator = Generator(seed: seed)
     errors = try loras.enumerated().map { index, lora in
       let teacher = try Attachment(lora, to: probe.projections)
@@ -29,10 +36,12 @@ public struct Reproduction: Codable, Sendable, Equatable {
         let (base, wanted, found) = try withoutGrad {
           (
             try probe.prediction(of: input), try teacher.whileAttached { try probe.prediction(of: input) },
-            try whole.whileAttached { try probe.prediction(of: input) }
+            try models.map { model in
+              try model.attachment.whileAttached { try probe.prediction(of: input) } * model.share
+            }
           )
         }
-        apart += (found - wanted).to(dtype: .float32).square().sum().item()
+        apart += (found.dropFirst().reduce(found[0], +) - wanted).to(dtype: .float32).square().sum().item()
         changed += (wanted - base).to(dtype: .float32).square().sum().item()
       }
       return apart / changed

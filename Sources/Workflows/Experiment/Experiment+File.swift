@@ -103,6 +103,7 @@ extension Experiment.Row {
       }
       return role
     }
+    combine = try mapping.choice("combine") ?? combine
     merge = try mapping.text("merge")
     options = try mapping.numbers("options")
     zip = try mapping.mapping("zip").map(Experiment.Zip.init)

@@ -41,6 +41,8 @@ public struct Experiment: Codable, Sendable {
     public var name: String
     /// The LoRAs as they are: none is the base alone.
     public var loras: [Role]?
+    /// How they act at once.
+    public var combine = LoRACombination.weights
     /// A method of `ziplora merge`, with its options by name.
     public var merge: String?
     public var options: [String: Double] = [:]
@@ -195,6 +197,9 @@ extension Experiment.Row {
       throw SettingError(
         "row \"\(name)\": found \(given.isEmpty ? "none" : given.joined(separator: " and ")) of "
           + "\(ways.map(\.0).joined(separator: ", ")); expected one")
+    }
+    guard combine == .weights || loras?.count == 2 else {
+      throw SettingError("row \"\(name)\": combine goes with loras: [subject, style] alone")
     }
     guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
     if let of {

@@ -108,7 +108,7 @@ struct ExperimentPlan {
       try add(
         "drawing \(pair.name) by \(row.name)",
         GenerateImages(
-          base: base, prompts: prompts, loras: drawn, sampler: sampling.sampler, steps: sampling.steps,
+          base: base, prompts: prompts, loras: drawn, combination: row.combine, sampler: sampling.sampler, steps: sampling.steps,
           guidance: sampling.guidance, seed: sampling.seed, count: experiment.count(exhibit), output: pictures,
           overwrite: true), record: "\(pictures)/run.json")
     }
@@ -119,6 +119,7 @@ struct ExperimentPlan {
       "measuring \(pair.name) by \(row.name)",
       MeasureReproduction(
         base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
+        combination: row.combine,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
       record: "\(folder)/reproduction.json.json")
     try add(

@@ -14,6 +14,7 @@ public struct MeasureReproduction: Workflow {
   public var style: ZipAdapters.Side
   /// What is asked; none is the base alone.
   public var merged: [WeightedFile]
+  public var combination: LoRACombination
   /// Inputs of each LoRA, of `batch` noisy pictures each.
   public var draws: Int
   public var batch: Int
@@ -36,13 +37,15 @@ public struct MeasureReproduction: Workflow {
     let base = try base.locate(progress: progress)
     let model = try base.load()
     let sources = try [subject, style].map { try ZipAdapters.Source($0, promptOption: "prompt") }
-    func adapter(_ file: WeightedFile) throws -> Adapter {
-      try AdapterFile(path: file.path).adapter(for: model.projections).scaled(by: file.weight)
+    func adapter(_ file: WeightedFile, weight: Double? = nil) throws -> Adapter {
+      try AdapterFile(path: file.path).adapter(for: model.projections).scaled(by: weight ?? file.weight)
     }
+    let shares = combination == .predictions ? merged.map(\.weight) : nil
     let caches = try sources.map { try $0.pictures!.cache(model, PictureSize()) }
     let probe = try DiffusionProbe(caches, model: model, adaptsText: false, batch: batch)
     let result = try Reproduction(
-      of: merged.map(adapter), loras: [subject, style].map { try adapter($0.lora) }, probe: probe, draws: draws, seed: seed)
+      of: merged.map { try adapter($0, weight: shares == nil ? nil : 1) }, shares: shares,
+      loras: [subject, style].map { try adapter($0.lora) }, probe: probe, draws: draws, seed: seed)
     try AtomicFile.write(JSON.text(result) + "\n", to: output, overwrite: true)
     let inputs = base.files + ([subject.lora, style.lora] + merged).map(\.path) + sources.flatMap { $0.pictures!.files }
     try RunRecord(self, inputs: inputs, outputs: [output], began: began).write(to: Paths.record(of: output), overwrite: true)
