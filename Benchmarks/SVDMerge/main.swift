@@ -5,8 +5,11 @@ import LoRA
 import Torch
 
 let rank = 64
-/// Layers of SDXL: self-attention of both widths, text to key, the first layer of a feed-forward network.
-let shapes = [[640, 640], [1280, 1280], [1280, 2048], [10240, 1280]]
+/// Layers of SDXL, and how many of its 560 attention projections are of each shape: 10 blocks of width 640 and 60 of width 1280,
+/// with six square projections each and two from the text. The last is the first layer of a feed-forward network, for comparison.
+let layers: [(shape: [Int], count: Int)] = [
+  ([640, 640], 60), ([640, 2048], 20), ([1280, 1280], 360), ([1280, 2048], 120), ([10240, 1280], 0),
+]
 
 func lora(_ shape: [Int], seed: UInt64) -> LowRankFactors {
   let generator = Generator(seed: seed)
@@ -27,7 +30,8 @@ func text(_ times: [Double]) -> String {
 }
 
 print("rank \(rank) + \(rank) to \(rank), cpu, \(Engine.threads) threads, libtorch \(Engine.version); median (range)")
-for shape in shapes {
+var (thinTotal, wholeTotal) = (0.0, 0.0)
+for (shape, count) in layers {
   let pair = [lora(shape, seed: 1), lora(shape, seed: 2)]
   let sum = pair[0].delta() + pair[1].delta()
   var (merged, dense) = (pair[0], Tensor(0))
@@ -36,9 +40,12 @@ for shape in shapes {
     let (u, s, vh) = sum.svd()
     dense = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
   }
+  thinTotal += Double(count) * thin[thin.count / 2]
+  wholeTotal += Double(count) * whole[whole.count / 2]
   let ratio = whole[whole.count / 2] / thin[thin.count / 2]
   let difference = ((merged.delta() - dense).norm() / dense.norm()).item()
   print(
     "[\(shape[0]), \(shape[1])]  factors \(text(thin))  dense float32 \(text(whole))  ratio \(Int(ratio))  difference \(difference)"
   )
 }
+print("all 560 attention projections, by these medians: \(thinTotal) s and \(wholeTotal) s, ratio \(Int(wholeTotal / thinTotal))")
