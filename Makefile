@@ -2,10 +2,14 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench-zip bench-svd
+.PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
 # Where the demo writes its report.
 DEMO_OUTPUT ?= demo
+
+# Where the experiments keep everything; the same command goes on with what is there.
+REPRODUCE_OUTPUT ?= runs
 
 # What `make bench-zip` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one),
 # which `make check-consumers` takes, too.
@@ -42,6 +46,12 @@ test-bootstrap: ## run the tests of the bootstrap alone
 
 demo: build ## train, zip and compare on the shipped pictures; writes demo/report.html (DEMO_OUTPUT=folder: there)
 	.build/release/ziplora demo --output "$(DEMO_OUTPUT)" --overwrite
+
+reproduce-quick: build ## the main table for four pairs, in a quarter of an hour on two cores (Docs/RESULTS.md)
+	.build/release/ziplora experiment Experiments/quick.yaml --output "$(REPRODUCE_OUTPUT)/quick"
+
+reproduce: build ## the paper's comparison for 32 pairs; hours, goes on where it was stopped (Docs/RESULTS.md)
+	.build/release/ziplora experiment Experiments/paper.yaml --output "$(REPRODUCE_OUTPUT)/paper"
 
 format: ## format the Swift sources in place
 	swift format --in-place --recursive --parallel $(swift_sources)

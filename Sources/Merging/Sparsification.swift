@@ -1,3 +1,5 @@
+public import LoRA
+internal import OrderedCollections
 internal import Torch
 
 /// Ways of dropping elements of a matrix, and of bringing what is left together.
@@ -34,5 +36,18 @@ enum Sparsification {
       count = count + agrees * abs(weight)
     }
     return total / (count .== 0).choose(Tensor.ones(like: count), count)
+  }
+}
+
+extension Adapter {
+  /// Every layer with its smallest elements zero, of full rank: what the paper's first observation, that most of a LoRA can go, is
+  /// seen with.
+  ///
+  /// - Parameter density: the share of elements that stay, 0 ... 1.
+  public func keepingLargest(density: Double) -> Adapter {
+    Adapter(
+      factors: factors.mapValues {
+        LowRankFactors(ofFullRank: Sparsification.keepingLargest($0.delta(), density: density))
+      }, metadata: metadata)
   }
 }

@@ -23,6 +23,8 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
 
   /// The path without `.safetensors`, which the names of everything beside it begin with.
   var stem: String { Paths.stem(path) }
+  /// What the merge that made it did, layer by layer (`MergeReport`).
+  var reportPath: String { "\(stem).report.json" }
 
   func validate() throws(SettingError) {
     guard path.hasSuffix(".safetensors") else {

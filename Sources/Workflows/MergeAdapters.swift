@@ -61,7 +61,7 @@ public struct MergeAdapters: Workflow {
   public func run(progress: ProgressHandler) throws -> Outcome {
     try validate()
     let began = ContinuousClock.now
-    let reportFile = "\(output.stem).report.json"
+    let reportFile = output.reportPath
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, reportFile, record], overwrite: output.overwrite)
 

@@ -90,7 +90,7 @@ public struct ZipAdapters: Workflow {
   public func run(progress: ProgressHandler) throws -> Outcome {
     try validate()
     let began = ContinuousClock.now
-    let (coefficientsFile, reportFile) = ("\(output.stem).coefficients.safetensors", "\(output.stem).report.json")
+    let (coefficientsFile, reportFile) = ("\(output.stem).coefficients.safetensors", output.reportPath)
     let record = Paths.record(of: output.path)
     let statePath = state.path(beside: output)
     try Paths.checkWritable([output.path, coefficientsFile, reportFile, record], overwrite: output.overwrite)

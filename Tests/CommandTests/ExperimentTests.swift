@@ -25,6 +25,8 @@ import Workflows
       - {name: direct merge, merge: direct}
       - {name: "both, as they are", loras: [subject, style]}
       - {name: mixed, loras: [subject, style], combine: predictions}
+      - {name: thin, loras: [subject], sparsity: 0.5}
+      - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
 
     """
 
@@ -45,7 +47,7 @@ import Workflows
     try #require(first.status == 0, "\(first.errors)")
     let results = try results()
     #expect(
-      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed"]
+      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped"]
         && results.pairs == ["cat-notebook"])
     #expect(
       results.columns == [
@@ -59,7 +61,9 @@ import Workflows
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
     // Half of what each LoRA changes is missing, and the other's half is there instead.
     #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
-    #expect(try String(contentsOfFile: folder("out/report.html"), encoding: .utf8).contains("both, as they are"))
+    let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
+    #expect(report.contains("both, as they are"))
+    #expect(report.components(separatedBy: "<polyline").count == 3, "overlap before and after, of the row that zips")
 
     let pictures = "out/pairs/cat-notebook/direct-merge/styled"
     let names = try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted()

@@ -28,6 +28,21 @@ import Torch
     }
   }
 
+  @Test("the smallest elements of each layer become zero, the others stay", arguments: [0, 0.25, 0.9])
+  func sparsity(share: Double) {
+    let model = ToyModel()
+    let adapter = model.pair[0].adapter
+    for (path, factors) in adapter.keepingLargest(density: 1 - share).factors {
+      let (whole, thinned) = (adapter.delta(path)!.floats(), factors.delta().floats())
+      #expect(factors.weightShape == adapter.factors[path]!.weightShape)
+      let kept = thinned.indices.filter { thinned[$0] != 0 }
+      #expect(kept.count == Int((1 - share) * Double(whole.count)), "\(path)")
+      #expect(kept.allSatisfy { abs(thinned[$0] - whole[$0]) <= 1e-6 * abs(whole[$0]) })
+      let largestDropped = thinned.indices.filter { thinned[$0] == 0 }.map { abs(whole[$0]) }.max() ?? 0
+      #expect(kept.allSatisfy { abs(whole[$0]) >= largestDropped })
+    }
+  }
+
   @Test("equal columns overlap wholly, columns of different outputs not at all")
   func extremes() {
     let down = Tensor([1, 2, 3] as [Float], shape: [1, 3])

@@ -40,6 +40,18 @@ import Torch
     }
   }
 
+  @Test("adapters that act one by one, by their shares")
+  func shares() throws {
+    let loras = model.pair.map(\.adapter)
+    func errors(_ shares: [Double]) throws -> [Double] {
+      try Reproduction(of: loras, shares: shares, loras: loras, probe: model, draws: 3).errors
+    }
+    #expect(try errors([1, 0]) == self.errors([loras[0]]) && errors([0, 5]) == self.errors([loras[1]]))
+    // Three quarters of the way from the other LoRA, the distance is a quarter.
+    let (far, near) = (try errors([0, 1])[0], try errors([3, 1])[0])
+    #expect(abs(near - far / 16) < 1e-9 * far)
+  }
+
   @Test func zippingBringsItDown() throws {
     let zip = try ZipLoRA(model.pair, probe: model, options: ZipOptions(steps: 60, learningRate: 0.03, scope: .everything))
     try zip.optimize()

@@ -1,4 +1,4 @@
-internal import Torch
+public import Torch
 
 extension AdapterKey.Part {
   static let diff = Self("diff")
@@ -25,13 +25,17 @@ struct DenseForm: LayerForm {
   var dtype: DType { delta.dtype }
   var norm: Double { delta.to(dtype: .float64).norm().item() }
 
-  /// ΔW times the identity, on the side that makes the rank smaller.
-  func factors() -> LowRankFactors {
+  func factors() -> LowRankFactors { LowRankFactors(ofFullRank: delta) }
+}
+
+extension LowRankFactors {
+  /// Any ΔW [out, in] or [out, in, k, k], as it times the identity, on the side that makes the rank smaller.
+  public init(ofFullRank delta: Tensor) {
     let matrix = delta.flattened(from: 1)
     let (outputs, inputs) = (matrix.dim(0), matrix.dim(1))
     let rank = min(outputs, inputs)
     let identity = Tensor.eye(rank, dtype: matrix.dtype)
-    return LowRankFactors(
+    self.init(
       up: outputs <= inputs ? identity : matrix, down: outputs <= inputs ? matrix : identity, weightShape: delta.shape,
       alpha: Double(rank))
   }

@@ -103,6 +103,7 @@ extension Experiment.Row {
       }
       return role
     }
+    sparsity = try mapping.number("sparsity") ?? sparsity
     combine = try mapping.choice("combine") ?? combine
     merge = try mapping.text("merge")
     options = try mapping.numbers("options")

@@ -41,6 +41,8 @@ public struct Experiment: Codable, Sendable {
     public var name: String
     /// The LoRAs as they are: none is the base alone.
     public var loras: [Role]?
+    /// The share of each LoRA's elements that are made zero, the smallest of each layer.
+    public var sparsity = 0.0
     /// How they act at once.
     public var combine = LoRACombination.weights
     /// A method of `ziplora merge`, with its options by name.
@@ -176,6 +178,8 @@ extension Experiment {
     try unique(subjects.map(\.name), "subjects")
     try unique(styles.map(\.name), "styles")
     try unique(rows.map(\.name), "rows")
+    // Names of folders have no more than letters, digits and dashes.
+    try unique(rows.map(\.folder), "rows")
     guard rows.contains(where: { $0.name == reference }) else {
       throw SettingError("compared-with: \"\(reference)\" is none of the rows (\(rows.map(\.name).joined(separator: ", ")))")
     }
@@ -200,6 +204,9 @@ extension Experiment.Row {
     }
     guard combine == .weights || loras?.count == 2 else {
       throw SettingError("row \"\(name)\": combine goes with loras: [subject, style] alone")
+    }
+    guard sparsity == 0 || loras?.isEmpty == false else {
+      throw SettingError("row \"\(name)\": sparsity goes with loras alone")
     }
     guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
     if let of {

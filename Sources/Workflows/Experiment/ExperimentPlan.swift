@@ -18,6 +18,8 @@ struct ExperimentPlan {
   private let output: String
   private(set) var jobs: [ExperimentJob] = []
   private let files = FileDigests()
+  /// Of the jobs: what several pairs need is made once.
+  private var records: Set<String> = []
 
   /// - Throws: `SettingError` for what cannot be run.
   init(_ experiment: Experiment, output: String) throws {
@@ -44,6 +46,7 @@ struct ExperimentPlan {
   /// - Throws: `SettingError` of a job that could not run, before any other has.
   private mutating func add<Work: Workflow>(_ title: String, _ work: Work, record: String) throws {
     try work.validate()
+    guard records.insert(record).inserted else { return }
     jobs.append(ExperimentJob(title, work, record: record, files: files))
   }
 
@@ -51,6 +54,21 @@ struct ExperimentPlan {
 
   private func lora(_ material: Experiment.Material, _ role: Experiment.Role) -> String {
     "\(output)/loras/\(role.rawValue)-\(material.name).safetensors"
+  }
+
+  /// One LoRA with its smallest elements zero; made once for all pairs.
+  private mutating func lora(
+    _ material: Experiment.Material, _ role: Experiment.Role, sparsity: Double
+  ) throws -> String {
+    let whole = lora(material, role)
+    guard sparsity > 0 else { return whole }
+    let file = "\(Paths.stem(whole))-sparsity-\(sparsity).safetensors"
+    try add(
+      "thinning the LoRA of \(material.name)",
+      SparsifyAdapter(
+        input: AdapterInput(whole, base: experiment.base), sparsity: sparsity, output: AdapterOutput(file, overwrite: true)),
+      record: Paths.record(of: file))
+    return file
   }
 
   private func prior(_ material: Experiment.Material) -> String { "\(output)/prior/\(material.name)" }
@@ -133,8 +151,8 @@ struct ExperimentPlan {
   private mutating func loras(
     _ row: Experiment.Row, _ pair: Experiment.Pair, merged: String
   ) throws -> [WeightedFile] {
-    let both = zip([(pair.subject, Experiment.Role.subject), (pair.style, .style)], row.weights).map { side, weight in
-      (side.1, WeightedFile(lora(side.0, side.1), weight: weight))
+    let both = try zip([(pair.subject, Experiment.Role.subject), (pair.style, .style)], row.weights).map { side, weight in
+      (side.1, WeightedFile(try lora(side.0, side.1, sparsity: row.sparsity), weight: weight))
     }
     if let roles = row.loras { return both.filter { roles.contains($0.0) }.map(\.1) }
     let output = AdapterOutput(merged, overwrite: true)

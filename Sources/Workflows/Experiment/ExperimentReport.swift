@@ -1,6 +1,7 @@
 internal import Evaluation
 internal import Foundation
 internal import Images
+internal import Merging
 
 /// An experiment on one page, made of its results and pictures alone.
 struct ExperimentReport {
@@ -36,6 +37,7 @@ struct ExperimentReport {
     <h2>Every pair</h2>
     \(heatMap("subject"))
     \(heatMap("style"))
+    \(try overlaps())
     <h2>Pictures</h2>
     \(try pictures())
     </body></html>
@@ -101,6 +103,52 @@ struct ExperimentReport {
       <h3>\(measure)</h3>
       <div class="scroll"><table><tr><th></th>\(head)</tr>
       \(rows.joined(separator: "\n"))</table></div>
+      """
+  }
+
+  /// The paper's second observation, layer by layer: how much the columns of both LoRAs stand in each other's way, and what zipping
+  /// leaves of that. Means over pairs; empty where nothing was zipped.
+  private func overlaps() throws -> String {
+    let pairs = try experiment.allPairs
+    let drawings = try experiment.rows.filter { $0.zip != nil }.map { row in
+      let reports = try pairs.map { pair in
+        let merged = AdapterOutput("\(ExperimentPlan.folder(row, of: pair, in: output))/merged.safetensors")
+        return try JSONDecoder().decode(MergeReport.self, from: Data(contentsOf: URL(filePath: merged.reportPath)))
+      }
+      func means(_ figure: (MergeReport.Layer) -> Double) -> [Double] {
+        (0..<(reports.map(\.layers.count).min() ?? 0)).map { layer in
+          reports.reduce(0) { $0 + figure($1.layers[layer]) } / Double(reports.count)
+        }
+      }
+      return "<h3>\(escaped(row.name))</h3>"
+        + curves([("before", "#999", means(\.before.overlap)), ("after", "#15803d", means(\.overlapAfter))])
+    }
+    guard !drawings.isEmpty else { return "" }
+    return """
+      <h2>Overlap of the LoRAs' columns</h2>
+      <p>Σ |⟨a, b⟩| / Σ ‖a‖ ‖b‖ over the columns a, b of a layer, mean over pairs; layers from the first to the last.</p>
+      \(drawings.joined(separator: "\n"))
+      """
+  }
+
+  /// Lines over the layers, each from its name to its numbers.
+  private func curves(_ lines: [(name: String, color: String, values: [Double])]) -> String {
+    let (width, height, margin) = (720.0, 200.0, 30.0)
+    let top = max(lines.flatMap(\.values).max() ?? 1, 1e-9)
+    let drawn = lines.enumerated().map { index, line in
+      let points = line.values.enumerated().map { place, value in
+        let x = margin + (width - 2 * margin) * Double(place) / Double(max(line.values.count - 1, 1))
+        return String(format: "%.1f,%.1f", x, height - margin - (height - 2 * margin) * value / top)
+      }
+      return """
+        <polyline points="\(points.joined(separator: " "))" fill="none" stroke="\(line.color)"/>\
+        <text x="\(margin + 80 * Double(index))" y="14" font-size="12" fill="\(line.color)">\(line.name)</text>
+        """
+    }
+    return """
+      <svg viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" role="img">\(drawn.joined())\
+      <text x="0" y="\(margin)" font-size="12">\(String(format: "%.2f", top))</text>\
+      <text x="0" y="\(height - margin)" font-size="12">0</text></svg>
       """
   }
 
