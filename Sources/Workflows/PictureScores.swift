@@ -100,6 +100,12 @@ public struct PictureScores: Codable, Sendable, Equatable {
     self.styleImages = styleImages
   }
 
+  /// What the cosine with the prompt is called.
+  static let textScore = "CLIP-T"
+
+  /// Of every picture.
+  func values(_ measure: Measure) -> [Double] { pictures.compactMap { $0[measure] } }
+
   public var models: [Model] { [clip, dino].compactMap { $0 } }
 
   /// - Parameter values: one for each picture.
@@ -108,7 +114,7 @@ public struct PictureScores: Codable, Sendable, Equatable {
     let name =
       switch measure {
       case .style: ImageEncoders.clip.score
-      case .text, .plainText: "CLIP-T"
+      case .text, .plainText: Self.textScore
       case .subject: ImageEncoders.all.first { $0.architecture == dino?.architecture }?.score ?? ImageEncoders.vit.score
       }
     scores.append(Score(name: name, measure: measure, estimate: Estimate(of: values)))

@@ -83,6 +83,37 @@ import Workflows
     #expect(FileManager.default.fileExists(atPath: folder("out/pairs/cat-notebook/base-alone/styled/0002-seed1001.png")))
   }
 
+  @Test("pictures of anything are judged by encoders, with the scores that evaluate gives them")
+  func encoders() throws {
+    _ = try folder.copyEncoder("clip")
+    _ = try folder.pictures("thing", "rgb-8.png", "444.jpg")
+    let text = description.replacing(
+      "subjects: [cat]",
+      with: "subjects: [{name: thing, images: \(folder("thing")), prompt: a sbu thing, class: a thing}]"
+    ).replacing(
+      "rows:", with: "encoders: {clip: \(folder("clip")), dino: \(goldens)/encoders/vit}\nrows:")
+    let run = try run(text)
+    try #require(run.status == 0, "\(run.errors)")
+    let results = try results()
+    #expect(
+      results.columns == [
+        "CLIP-I", "DINO", "CLIP-T", "DINO (placed)", "CLIP-T (placed)", "DINO (subject)", "CLIP-I (style)", "CLIP-T (style)",
+        "subject error", "style error",
+      ])
+    let json = folder("scores.json")
+    try Binary.succeed(
+      "evaluate", "--pictures", folder("out/pairs/thing-notebook/direct-merge/styled"), "--subject-images", folder("thing"),
+      "--style-images", "\(repository)/Examples/Toybox/styles/notebook", "--clip", folder("clip"), "--dino",
+      "\(goldens)/encoders/vit", "--json", json)
+    let expected = try JSONDecoder().decode(PictureScores.self, from: bytes(json))
+    let row = try #require(results.rows.first { $0.name == "direct merge" })
+    for (score, column) in [("CLIP-I", 0), ("DINO", 1), ("CLIP-T", 2)] {
+      #expect(row.figures[column].score == expected.scores.first { $0.name == score }?.estimate)
+    }
+    let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
+    #expect(report.contains("<h3>DINO</h3>") && report.contains("<h3>CLIP-I</h3>") && !report.contains("true renders"))
+  }
+
   @Test(
     "a description that cannot be run",
     arguments: [
@@ -97,6 +128,7 @@ import Workflows
         "merge: direct", "merge: direct, combine: predictions",
         "row \"direct merge\": combine goes with loras: [subject, style] alone"
       ),
+      ("rows:", "encoders: {}\nrows:", "encoders: found none; expected clip, dino or both"),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),
       ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected"),

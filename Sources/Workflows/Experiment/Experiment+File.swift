@@ -45,6 +45,12 @@ extension Experiment {
     otherPictures = try file.whole("other-pictures") ?? otherPictures
     reproductionDraws = try file.whole("reproduction-draws") ?? reproductionDraws
     contexts = try file.texts("contexts") ?? contexts
+    encoders = try file.mapping("encoders").map { mapping in
+      let encoders = Encoders(clip: try mapping.text("clip"), dino: try mapping.text("dino"))
+      try mapping.finish()
+      return encoders
+    }
+    oracle = try file.truth("oracle")
     try file.finish()
   }
 }

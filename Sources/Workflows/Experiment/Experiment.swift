@@ -91,6 +91,14 @@ public struct Experiment: Codable, Sendable {
     public var seed: UInt64 = 1000
   }
 
+  /// Models that give the paper's scores (`EvaluatePictures`).
+  public struct Encoders: Codable, Sendable, Equatable {
+    /// For text and style.
+    public var clip: String?
+    /// For the subject.
+    public var dino: String?
+  }
+
   public var base: String
   public var subjects: [Material]
   public var styles: [Material]
@@ -110,6 +118,9 @@ public struct Experiment: Codable, Sendable {
   public var reproductionDraws = 16
   /// Places where the subject is drawn.
   public var contexts: [String] = []
+  public var encoders: Encoders?
+  /// Whether Toybox's oracle judges, which knows the truth of its examples alone; it does where no encoders do when nil.
+  public var oracle: Bool?
 }
 
 // MARK: - What follows from it
@@ -144,6 +155,20 @@ extension Experiment {
     case .style: [pair.style.prompt]
     case .reproduction: []
     }
+  }
+
+  public var asksOracle: Bool { oracle ?? (encoders == nil) }
+
+  /// What the encoders are asked of the pictures in a folder; nil where they have nothing to say.
+  func evaluation(_ exhibit: Exhibit, of pair: Pair, pictures: String, json: String) -> EvaluatePictures? {
+    guard let encoders else { return nil }
+    let asksSubject = encoders.dino != nil && exhibit != .style
+    let asksCLIP = encoders.clip != nil && exhibit != .subject
+    guard exhibit != .reproduction, asksSubject || asksCLIP else { return nil }
+    return EvaluatePictures(
+      pictures: PictureSource(pictures), subjectImages: asksSubject ? pair.subject.images : nil,
+      styleImages: asksCLIP && exhibit != .placed ? pair.style.images : nil, clip: asksCLIP ? encoders.clip : nil,
+      dino: asksSubject ? encoders.dino : nil, json: json, overwrite: true)
   }
 
   public func count(_ exhibit: Exhibit) -> Int { exhibit == .styled ? pictures : otherPictures }
@@ -184,6 +209,9 @@ extension Experiment {
       throw SettingError("compared-with: \"\(reference)\" is none of the rows (\(rows.map(\.name).joined(separator: ", ")))")
     }
     for row in rows { try row.validate(among: rows) }
+    if let encoders, encoders.clip == nil, encoders.dino == nil {
+      throw SettingError("encoders: found none; expected clip, dino or both")
+    }
     _ = try allPairs
     try Demand.atLeast(1, pictures, "pictures")
     try Demand.atLeast(1, otherPictures, "other-pictures")

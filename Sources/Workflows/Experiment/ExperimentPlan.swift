@@ -12,7 +12,8 @@ internal import Training
 ///     OUT/references                                what LoRAs have drawn for zipping
 ///     OUT/pairs/dog-notebook/ROW/merged.safetensors what a row makes of a pair
 ///     OUT/pairs/dog-notebook/ROW/styled             what is drawn with it
-///     OUT/pairs/dog-notebook/ROW/scores.json        how good that is
+///     OUT/pairs/dog-notebook/ROW/scores.json        how good the oracle finds that
+///     OUT/pairs/dog-notebook/ROW/styled-scores.json how good encoders find it
 struct ExperimentPlan {
   private let experiment: Experiment
   private let output: String
@@ -129,6 +130,10 @@ struct ExperimentPlan {
           base: base, prompts: prompts, loras: drawn, combination: row.combine, sampler: sampling.sampler, steps: sampling.steps,
           guidance: sampling.guidance, seed: sampling.seed, count: experiment.count(exhibit), output: pictures,
           overwrite: true), record: "\(pictures)/run.json")
+      let scores = ExperimentScores.file(exhibit, in: folder)
+      if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
+        try add("evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores))
+      }
     }
     func side(_ material: Experiment.Material, _ role: Experiment.Role) -> ZipAdapters.Side {
       .init(lora: WeightedFile(lora(material, role)), images: material.images, prompt: material.prompt)
@@ -140,6 +145,7 @@ struct ExperimentPlan {
         combination: row.combine,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
       record: "\(folder)/reproduction.json.json")
+    guard experiment.asksOracle else { return }
     try add(
       "judging \(pair.name) by \(row.name)",
       JudgeToybox(

@@ -23,10 +23,10 @@ struct ExperimentReport {
     img { image-rendering: pixelated; margin: 1px } .pictures td { text-align: left }
     </style></head><body>
     <h1>\(results.pairs.count) pairs, \(results.rows.count) ways</h1>
-    <p>Subject and style are read from “a sbu X in szn style”, \(experiment.pictures) pictures of each pair; the rest from
-    \(experiment.otherPictures) pictures of each prompt. Shares of what true renders reach: 1 is as good as the truth. Means with
-    95 % intervals (bootstrap over pairs and pictures). Errors are distances from what each LoRA alone predicts for its noisy
-    pictures: 1 is as far as the base without it.</p>
+    <p>Columns without brackets are of “a sbu X in szn style”, \(experiment.pictures) pictures of each pair; the rest of
+    \(experiment.otherPictures) pictures of each prompt. \(results.scale) Means with 95 % intervals (bootstrap over pairs and
+    pictures). Errors are distances from what each LoRA alone predicts for its noisy pictures: 1 is as far as the base without
+    it.</p>
     \(table { "<td>\($0.score)</td>" })
     <h2>Compared with \(escaped(results.reference))</h2>
     <p>By pictures with the same prompt and seed. Coloured where the interval excludes zero; behind it, in how many pairs there
@@ -35,8 +35,8 @@ struct ExperimentReport {
     <h2>Subject against style</h2>
     \(scatter())
     <h2>Every pair</h2>
-    \(heatMap("subject"))
-    \(heatMap("style"))
+    \(heatMap(results.subjectMeasure))
+    \(heatMap(results.styleMeasure))
     \(try overlaps())
     <h2>Pictures</h2>
     \(try pictures())
@@ -74,7 +74,9 @@ struct ExperimentReport {
         format: "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%@\"/>", from.0, from.1, to.0, to.1, color)
     }
     let points = results.rows.enumerated().compactMap { index, row -> String? in
-      guard let subject = styled(row, "subject")?.score, let style = styled(row, "style")?.score else { return nil }
+      guard let subject = styled(row, results.subjectMeasure)?.score,
+        let style = styled(row, results.styleMeasure)?.score
+      else { return nil }
       let color = "hsl(\(index * 360 / results.rows.count) 70% 40%)"
       let (px, py) = (x(subject.mean), y(style.mean))
       return line((x(subject.low), py), (x(subject.high), py), color) + line((px, y(style.low)), (px, y(style.high)), color)
@@ -91,6 +93,7 @@ struct ExperimentReport {
   }
 
   private func heatMap(_ measure: String) -> String {
+    guard results.rows.contains(where: { styled($0, measure) != nil }) else { return "" }
     let head = results.pairs.map { "<th>\(escaped($0))</th>" }.joined()
     let rows = results.rows.map { row in
       let cells = (styled(row, measure)?.byPair ?? []).map { value in

@@ -37,6 +37,10 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     public let figures: [Figure]
   }
 
+  /// The oracle's, then the encoders'.
+  private static let measures =
+    ["subject", "style", "context"] + OrderedSet(ImageEncoders.all.map(\.score) + [PictureScores.textScore])
+
   public let pairs: [String]
   public let reference: String
   public let rows: [Row]
@@ -51,7 +55,7 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     self.reference = experiment.reference
     rows = experiment.rows.indices.map { row in
       let figures = Experiment.Exhibit.allCases.flatMap { exhibit in
-        ["subject", "style", "context"].compactMap { measure -> Figure? in
+        Self.measures.compactMap { measure -> Figure? in
           func values(_ row: Int) -> [[Double]] { all[row].compactMap { $0[exhibit, measure] } }
           let (these, those) = (values(row), values(reference))
           guard !these.isEmpty else { return nil }
@@ -69,6 +73,25 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
   /// Of the figures' columns.
   public var columns: [String] { rows.first?.figures.map(\.name) ?? [] }
 
+  /// What is asked of the subject in the styled pictures: by the oracle, or else by an encoder; likewise of the style.
+  var subjectMeasure: String { measure("subject", ImageEncoders.vit.score, ImageEncoders.dinov2.score) }
+  var styleMeasure: String { measure("style", ImageEncoders.clip.score) }
+
+  private func measure(_ names: String...) -> String {
+    let asked = rows.flatMap(\.figures).filter { $0.exhibit == .styled }.map(\.measure)
+    return names.first { asked.contains($0) } ?? names[0]
+  }
+
+  /// What the numbers mean.
+  var scale: String {
+    let measures = rows.flatMap(\.figures).map(\.measure)
+    return [
+      measures.contains("subject")
+        ? "Subject, style and context are shares of what true renders reach: 1 is as good as the truth." : nil,
+      measures.contains { $0.contains("CLIP") || $0.contains("DINO") } ? "CLIP-I, CLIP-T and DINO are cosines." : nil,
+    ].compactMap { $0 }.joined(separator: " ")
+  }
+
   /// The scores and gains as tables.
   public var markdown: String {
     func table(_ cell: (Figure) -> String) -> String {
@@ -77,8 +100,8 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       return ([head] + lines).joined(separator: "\n")
     }
     return """
-      \(pairs.count) pairs, means with 95 % intervals (bootstrap over pairs and pictures). 1 is as good as the truth; errors are
-      distances from what each LoRA alone predicts, 1 as far as the base without it.
+      \(pairs.count) pairs, means with 95 % intervals (bootstrap over pairs and pictures). \(scale) Errors are distances from what
+      each LoRA alone predicts, 1 as far as the base without it.
 
       \(table(\.score.description))
 
@@ -94,13 +117,25 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
 }
 
 extension ExperimentScores {
+  /// Where the encoders' scores of one exhibit are.
+  static func file(_ exhibit: Experiment.Exhibit, in folder: String) -> String { "\(folder)/\(exhibit.rawValue)-scores.json" }
+
   /// What the jobs of one row and pair have found.
-  init(in folder: String) throws {
-    func read<Value: Decodable>(_ name: String, as: Value.Type) throws -> Value {
-      try JSONDecoder().decode(Value.self, from: Data(contentsOf: URL(filePath: "\(folder)/\(name)")))
+  init(_ experiment: Experiment, of pair: Experiment.Pair, in folder: String) throws {
+    func read<Value: Decodable>(_ file: String, as: Value.Type) throws -> Value {
+      try JSONDecoder().decode(Value.self, from: Data(contentsOf: URL(filePath: file)))
     }
-    self = try read("scores.json", as: ExperimentScores.self)
-    let errors = try read("reproduction.json", as: Reproduction.self).errors
+    self = experiment.asksOracle ? try read("\(folder)/scores.json", as: ExperimentScores.self) : ExperimentScores()
+    for exhibit in Experiment.Exhibit.allCases where !experiment.prompts(exhibit, of: pair).isEmpty {
+      let file = Self.file(exhibit, in: folder)
+      guard experiment.evaluation(exhibit, of: pair, pictures: folder, json: file) != nil else { continue }
+      let found = try read(file, as: PictureScores.self)
+      // With the whole prompt, as it is drawn; without rare tokens is in the file.
+      for score in found.scores where score.measure != .plainText {
+        self[exhibit, score.name] = found.values(score.measure)
+      }
+    }
+    let errors = try read("\(folder)/reproduction.json", as: Reproduction.self).errors
     (self[.reproduction, "subject"], self[.reproduction, "style"]) = ([errors[0]], [errors[1]])
   }
 }

@@ -38,7 +38,7 @@ public struct RunExperiment: Workflow {
     try Paths.makeFolder(output)
     try run(jobs, progress: progress)
     let results = try ExperimentResults(experiment) { row, pair in
-      try ExperimentScores(in: ExperimentPlan.folder(row, of: pair, in: output))
+      try ExperimentScores(experiment, of: pair, in: ExperimentPlan.folder(row, of: pair, in: output))
     }
     let files = ["results.json", "results.md", "report.html"].map { "\(output)/\($0)" }
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
