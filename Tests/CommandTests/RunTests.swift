@@ -7,6 +7,7 @@ import SafeTensors
 import TestSupport
 import Testing
 import Torch
+import Training
 import Workflows
 
 /// What the commands write and print when all is well.
@@ -202,7 +203,7 @@ import Workflows
 
   @Test("predictions of LoRAs are mixed by their weights")
   func combiningPredictions() throws {
-    let loras = ["attention/kohya", "attention/peft"].map { "\(goldens)/adapters/\($0).safetensors" }
+    let loras = ["attention/kohya", "convolution/kohya"].map { "\(goldens)/adapters/\($0).safetensors" }
     func draw(_ name: String, _ options: String...) throws -> Tensor {
       let run = try Binary.run(
         ["generate", "--base", base, "--prompt", "a dog", "--steps", "2", "--output", folder(name)] + options)

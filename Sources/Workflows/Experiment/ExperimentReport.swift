@@ -38,6 +38,7 @@ struct ExperimentReport {
     \(heatMap(results.subjectMeasure))
     \(heatMap(results.styleMeasure))
     \(try overlaps())
+    \(agreements())
     <h2>Pictures</h2>
     \(try pictures())
     </body></html>
@@ -131,6 +132,20 @@ struct ExperimentReport {
       <h2>Overlap of the LoRAs' columns</h2>
       <p>Σ |⟨a, b⟩| / Σ ‖a‖ ‖b‖ over the columns a, b of a layer, mean over pairs; layers from the first to the last.</p>
       \(drawings.joined(separator: "\n"))
+      """
+  }
+
+  private func agreements() -> String {
+    guard !results.agreements.isEmpty else { return "" }
+    let rows = results.agreements.map {
+      "<tr><th>\($0.score)</th><td>\($0.truth)</td><td>\($0.correlation)</td></tr>"
+    }
+    return """
+      <h2>Encoders against the truth</h2>
+      <p>Whether an encoder's score puts the styled pictures of a pair in the order in which the oracle puts them: Spearman's rank
+      correlation, mean over pairs.</p>
+      <table><tr><th>score</th><th>truth</th><th>agreement</th></tr>
+      \(rows.joined(separator: "\n"))</table>
       """
   }
 

@@ -32,6 +32,14 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     }
   }
 
+  /// Whether a score of an encoder puts styled pictures in the order in which the oracle, who knows the truth, puts them: Spearman's
+  /// rank correlation over the pictures of all rows, the mean over pairs.
+  public struct Agreement: Codable, Sendable, Equatable {
+    public let score: String
+    public let truth: String
+    public let correlation: Estimate
+  }
+
   public struct Row: Codable, Sendable, Equatable {
     public let name: String
     public let figures: [Figure]
@@ -44,6 +52,8 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
   public let pairs: [String]
   public let reference: String
   public let rows: [Row]
+  /// Where both have judged.
+  public let agreements: [Agreement]
 
   init(
     _ experiment: Experiment, scores: (Experiment.Row, Experiment.Pair) throws -> ExperimentScores
@@ -68,6 +78,17 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       }
       return Row(name: experiment.rows[row].name, figures: figures)
     }
+    agreements = Self.measures.flatMap { score in
+      ["subject", "style"].compactMap { truth -> Agreement? in
+        guard score.contains("CLIP") || score.contains("DINO") else { return nil }
+        let correlations = pairs.indices.compactMap { pair in
+          let scores = all.compactMap { $0[pair][.styled, score] }
+          let truths = all.compactMap { $0[pair][.styled, truth] }
+          return scores.count == truths.count ? rankCorrelation(scores.flatMap { $0 }, truths.flatMap { $0 }) : nil
+        }
+        return correlations.isEmpty ? nil : Agreement(score: score, truth: truth, correlation: Estimate(of: correlations))
+      }
+    }
   }
 
   /// Of the figures' columns.
@@ -77,18 +98,19 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
   var subjectMeasure: String { measure("subject", ImageEncoders.vit.score, ImageEncoders.dinov2.score) }
   var styleMeasure: String { measure("style", ImageEncoders.clip.score) }
 
-  private func measure(_ names: String...) -> String {
-    let asked = rows.flatMap(\.figures).filter { $0.exhibit == .styled }.map(\.measure)
-    return names.first { asked.contains($0) } ?? names[0]
+  private func measure(_ names: String...) -> String { names.first(where: measuresOfPictures.contains) ?? names[0] }
+
+  private var measuresOfPictures: Set<String> {
+    Set(rows.flatMap(\.figures).filter { $0.exhibit != .reproduction }.map(\.measure))
   }
 
   /// What the numbers mean.
   var scale: String {
-    let measures = rows.flatMap(\.figures).map(\.measure)
+    let byOracle = "Subject, style and context are shares of what true renders reach: 1 is as good as the truth."
+    let byEncoders = "CLIP-I, CLIP-T and DINO are cosines."
     return [
-      measures.contains("subject")
-        ? "Subject, style and context are shares of what true renders reach: 1 is as good as the truth." : nil,
-      measures.contains { $0.contains("CLIP") || $0.contains("DINO") } ? "CLIP-I, CLIP-T and DINO are cosines." : nil,
+      measuresOfPictures.contains("subject") ? byOracle : nil,
+      measuresOfPictures.contains { $0.contains("CLIP") || $0.contains("DINO") } ? byEncoders : nil,
     ].compactMap { $0 }.joined(separator: " ")
   }
 
@@ -111,8 +133,21 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
         guard let gain = figure.gain else { return "" }
         return "\(gain.signed), \(figure.gainByPair.count { $0 > 0 })/\(pairs.count)"
       })
-
+      \(agreements.isEmpty ? "" : agreementTable)
       """
+  }
+
+  private var agreementTable: String {
+    """
+
+    Whether an encoder's score puts the styled pictures of a pair in the order in which the oracle puts them (Spearman's rank
+    correlation, mean over pairs):
+
+    | score | truth | agreement |
+    |---|---|---|
+    \(agreements.map { "| \($0.score) | \($0.truth) | \($0.correlation) |" }.joined(separator: "\n"))
+
+    """
   }
 }
 
