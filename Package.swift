@@ -109,7 +109,7 @@ let package = Package(
     .target(
       name: "Toybox",
       dependencies: [
-        "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
+        "Diffusion", "Evaluation", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -232,7 +232,7 @@ let package = Package(
     .testTarget(
       name: "ToyboxTests",
       dependencies: [
-        "Toybox", "Diffusion", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
+        "Toybox", "Diffusion", "Evaluation", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

@@ -1,4 +1,5 @@
 import Diffusion
+import Evaluation
 import Foundation
 import Images
 import OrderedCollections
@@ -54,6 +55,34 @@ private let root = URL(filePath: #filePath).deletingLastPathComponent().deleting
     #expect(try #require(renders.scores["class"]).accuracy >= 0.9)
     #expect(try #require(judged.scores["class"]).accuracy >= 0.75, "\(judged.scores)")
     #expect(try #require(judged.scores["context"]).accuracy >= 0.75, "\(judged.scores)")
+  }
+
+  /// CLIP finds the caption of a picture among many, DINO another photograph of the same individual.
+  @Test func encodersKnowTheWorld() throws {
+    var sampler = SceneSampler(random: SplitMix64(seed: 78))
+    let scenes = sampler.next(48)
+    let clip = try CLIPEncoder(ModelFolder(path: "\(base)/clip"))
+    let pictures = Tensor.stacked(scenes.map { clip.direction(of: Image(rendered: $0)) })
+    let captions = Tensor.stacked(scenes.map { clip.direction(of: Caption.full($0)) })
+    let nearest = pictures.matmul(captions.transposed()).argmax(1).ints()
+    let found = Double(nearest.enumerated().count { $0.offset == $0.element }) / Double(scenes.count)
+    #expect(found > 0.5, "chance is 0.02, found \(found)")
+
+    let dino = try ImageEncoders.load(ModelFolder(path: "\(base)/dino"))
+    var random = SplitMix64(seed: 79)
+    let colors: [(NamedColor, NamedColor)] = [
+      (.red, .white), (.blue, .yellow), (.black, .orange), (.brown, .pink), (.purple, .green), (.white, .black),
+    ]
+    let dogs = colors.flatMap { primary, secondary in
+      let identity = Identity(
+        proportion: 0.5, width: 1, primary: primary, secondary: secondary, accent: .teal, marking: .spots)
+      return (0..<5).map { _ in Scene(Subject(.dog, identity), context: .grass, pose: .random(&random)) }
+    }
+    let directions = Tensor.stacked(dogs.map { dino.direction(of: Image(rendered: $0)) })
+    let cosines = directions.matmul(directions.transposed()) - Tensor.eye(dogs.count) * 4
+    let neighbours = cosines.argmax(1).ints()
+    let same = neighbours.indices.count { $0 / 5 == neighbours[$0] / 5 }
+    #expect(same > 15, "chance is 4 of 30, found \(same)")
   }
 
   /// The oracle can tell: a truth that does not belong to the picture gets little.

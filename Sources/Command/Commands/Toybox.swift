@@ -12,9 +12,9 @@ struct Toybox: ParsableCommand {
 
   struct Train: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Train the Toybox base from nothing: tokenizer, autoencoder, text encoders, UNet, oracle.",
+      abstract: "Train the Toybox base from nothing, with its oracle and the encoders of the paper's scores.",
       discussion: """
-        About two hours on two cores. The same command continues an interrupted training from its work folder. \
+        About three hours on two cores. The same command continues an interrupted training from its work folder. \
         The base so far is written to the output folder now and then, to be looked at with 'ziplora generate'.
         """)
 

@@ -12,6 +12,7 @@ struct BaseEvaluation: Codable {
   var reconstructionPSNR: Double
   var generated: Judgement
   var renders: Judgement
+  var encoders: EncoderEvaluation
 
   /// Accuracy on generated pictures as a share of that on true renders.
   func share(_ attribute: Attribute) -> Double? {
@@ -21,7 +22,8 @@ struct BaseEvaluation: Codable {
 
   /// Draws scenes that training did not see by their full captions.
   static func run(
-    model: DiffusionModel, oracle: Oracle, psnr: Double, count: Int, seed: UInt64, progress: ProgressHandler
+    model: DiffusionModel, oracle: Oracle, encoders: EncoderEvaluation, psnr: Double, count: Int, seed: UInt64,
+    progress: ProgressHandler
   ) throws -> BaseEvaluation {
     var sampler = SceneSampler(random: SplitMix64(seed: seed))
     let scenes = sampler.next(count)
@@ -38,6 +40,6 @@ struct BaseEvaluation: Codable {
     let truth = renderBatch(scenes).to(dtype: .float32) / 255
     return BaseEvaluation(
       pictures: count, reconstructionPSNR: psnr, generated: oracle.judge(Tensor.concatenated(pictures), truth: scenes),
-      renders: oracle.judge(truth, truth: scenes))
+      renders: oracle.judge(truth, truth: scenes), encoders: encoders)
   }
 }

@@ -50,6 +50,20 @@ struct BaseFolder {
     try saveSafeTensors(half, to: "\(path)/\(Oracle.folder)/\(Oracle.file).safetensors", overwrite: true)
   }
 
+  /// The encoders that give the paper's scores, as transformers saves them.
+  func write(clip: CLIPTraining, configuration: String, tokenizer: CLIPTokenizer) throws {
+    try write("clip", configuration, clip.store, "model")
+    try AtomicFile.write(
+      BaseConfiguration.clipPreprocessor + "\n", to: "\(path)/clip/preprocessor_config.json", overwrite: true)
+    try tokenizer.save(to: URL(fileURLWithPath: "\(path)/clip"))
+  }
+
+  func write(dino: DINOTraining) throws {
+    try write("dino", BaseConfiguration.dino, dino.store, "model")
+    try AtomicFile.write(
+      BaseConfiguration.dinoPreprocessor + "\n", to: "\(path)/dino/preprocessor_config.json", overwrite: true)
+  }
+
   static func json(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]

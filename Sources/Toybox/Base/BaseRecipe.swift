@@ -39,6 +39,16 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
     averageDecay: 0.998, seed: 4)
   public var oracleBatch = 64
 
+  public var clip = TrainingLoop.Options(
+    steps: 2_000, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 200), weightDecay: 0.05, beta2: 0.98,
+    averageDecay: 0.998, seed: 7)
+  public var clipBatch = 64
+  /// The average is the teacher.
+  public var dino = TrainingLoop.Options(
+    steps: 1_500, learningRate: LearningRate(peak: 1e-3, shape: .cosine, warmup: 200), weightDecay: 0.05,
+    averageDecay: 0.996, seed: 8)
+  public var dinoBatch = 48
+
   /// Scenes that the finished base is judged on.
   public var evaluationPictures = 256
   public var evaluationSeed: UInt64 = 5
@@ -99,6 +109,40 @@ enum BaseConfiguration {
      "num_hidden_layers": 3, "projection_dim": 96, "vocab_size": \(vocabulary)}
     """
   }
+
+  /// transformers: CLIPModel, of the base's tokenizer.
+  static func clip(vocabulary: Int, end: Int) -> String {
+    """
+    {"architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": 64, "logit_scale_init_value": 2.6592,
+     "text_config": {"model_type": "clip_text_model", "attention_dropout": 0.0, "bos_token_id": \(end - 1),
+      "eos_token_id": \(end), "pad_token_id": \(end), "hidden_act": "quick_gelu", "hidden_size": 96, "intermediate_size": 384,
+      "layer_norm_eps": 1e-05, "max_position_embeddings": \(promptLength), "num_attention_heads": 4, "num_hidden_layers": 3,
+      "projection_dim": 64, "vocab_size": \(vocabulary)},
+     "vision_config": {"model_type": "clip_vision_model", "attention_dropout": 0.0, "hidden_act": "quick_gelu",
+      "hidden_size": 128, "image_size": 64, "intermediate_size": 512, "layer_norm_eps": 1e-05, "num_attention_heads": 4,
+      "num_channels": 3, "num_hidden_layers": 4, "patch_size": 8, "projection_dim": 64}}
+    """
+  }
+
+  static let clipPreprocessor = """
+    {"image_processor_type": "CLIPImageProcessor", "do_convert_rgb": true, "do_resize": true, "resample": 3,
+     "size": {"shortest_edge": 64}, "do_center_crop": true, "crop_size": {"height": 64, "width": 64}, "do_rescale": true,
+     "rescale_factor": 0.00392156862745098, "do_normalize": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    """
+
+  /// transformers: ViTModel.
+  static let dino = """
+    {"architectures": ["ViTModel"], "model_type": "vit", "attention_probs_dropout_prob": 0.0, "hidden_act": "gelu",
+     "hidden_dropout_prob": 0.0, "hidden_size": 128, "image_size": 64, "initializer_range": 0.02, "intermediate_size": 512,
+     "layer_norm_eps": 1e-12, "num_attention_heads": 4, "num_channels": 3, "num_hidden_layers": 4, "patch_size": 8,
+     "qkv_bias": true}
+    """
+
+  static let dinoPreprocessor = """
+    {"image_processor_type": "ViTImageProcessor", "do_resize": true, "resample": 2, "size": {"height": 64, "width": 64},
+     "do_rescale": true, "rescale_factor": 0.00392156862745098, "do_normalize": true, "image_mean": [0.5, 0.5, 0.5],
+     "image_std": [0.5, 0.5, 0.5]}
+    """
 
   static let scheduler = """
     {"_class_name": "EulerDiscreteScheduler", "_diffusers_version": "0.42.1", "beta_end": 0.012,

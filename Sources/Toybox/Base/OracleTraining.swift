@@ -15,12 +15,13 @@ struct OracleTraining {
   }
 
   func run(state: String?, progress: ProgressHandler) throws {
-    let (pictures, labels) = draw()
+    // Only when there are steps left: drawing takes a minute.
+    lazy var material = draw()
     let loop = TrainingLoop(phase: "training the oracle", parameters: store.parameters, options: recipe.oracle)
     try loop.run(state: state, progress: progress) {
-      let generator = loop.generator
+      let (generator, (pictures, labels)) = (loop.generator, material)
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.oracleBatch], generator: generator)
-      let batch = Self.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), generator)
+      let batch = Augmentation.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), generator)
       let logits = autocast(to: .bfloat16) { oracle.logits(batch) }
       return loss(logits, labels.gathered(chosen))
     }
@@ -41,15 +42,6 @@ struct OracleTraining {
     }
     let labels = scenes.map { scene in Tensor(scene.attributes.map { $0.isVisible ? $0.index : -1 }) }
     return (renderBatch(scenes), Tensor.stacked(labels))
-  }
-
-  /// Generated pictures are a little soft and noisy; the oracle must not care.
-  private static func softened(_ pictures: Tensor, _ generator: Generator) -> Tensor {
-    let count = pictures.dim(0)
-    let small = pictures.averagePooled(2).upsampledNearest(height: pictures.dim(2), width: pictures.dim(3))
-    let softness = Tensor.rand([count, 1, 1, 1], generator: generator) * 0.35
-    let spread = Tensor.rand([count, 1, 1, 1], generator: generator) * 0.12
-    return pictures + (small - pictures) * softness + Tensor.randn(pictures.shape, generator: generator) * spread
   }
 
   /// Cross-entropy over what can be seen, the mean of the attributes.

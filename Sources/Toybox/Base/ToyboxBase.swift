@@ -53,10 +53,19 @@ public struct ToyboxBase {
     try oracle.run(state: "\(work)/oracle.safetensors", progress: progress)
     try folder.write(oracle: oracle.store)
 
+    let clipConfiguration = BaseConfiguration.clip(vocabulary: tokenizer.count, end: tokenizer.eosTokenID)
+    let clip = try CLIPTraining(recipe: recipe, configuration: clipConfiguration)
+    try clip.run(pictures: pictures, captions: ids, state: "\(work)/clip.safetensors", progress: progress)
+    try folder.write(clip: clip, configuration: clipConfiguration, tokenizer: tokenizer)
+    let dino = try DINOTraining(recipe: recipe, configuration: BaseConfiguration.dino)
+    try dino.run(pictures: pictures, state: "\(work)/dino.safetensors", progress: progress)
+    try folder.write(dino: dino)
+
     // What is judged is what was written, in half precision.
     var unseen = SceneSampler(random: SplitMix64(seed: recipe.evaluationSeed))
     let evaluation = try BaseEvaluation.run(
       model: DiffusionModel(folder: output), oracle: Oracle(base: output),
+      encoders: .run(base: output, count: recipe.evaluationPictures, seed: recipe.evaluationSeed),
       psnr: autoencoder.reconstructionPSNR(of: renderBatch(unseen.next(recipe.evaluationPictures))),
       count: recipe.evaluationPictures, seed: recipe.evaluationSeed, progress: progress)
     let card = ModelCard(recipe: recipe, evaluation: evaluation, losses: ["base": losses])
