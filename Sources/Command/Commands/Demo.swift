@@ -26,7 +26,7 @@ struct Demo: WorkflowCommand {
   var style = "notebook"
 
   @Option(help: ArgumentHelp("Seed of all training and pictures.", valueName: "n"))
-  var seed: UInt64 = 0
+  var seed: UInt64 = 1
 
   @OptionGroup var overwriting: OverwriteOptions
 

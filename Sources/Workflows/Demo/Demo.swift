@@ -37,7 +37,7 @@ public struct Demo: Workflow {
   public var overwrite: Bool
 
   public init(
-    base: String, examples: String, output: String, subject: String = "dog", style: String = "notebook", seed: UInt64 = 0,
+    base: String, examples: String, output: String, subject: String = "dog", style: String = "notebook", seed: UInt64 = 1,
     overwrite: Bool = false
   ) {
     self.base = base
@@ -102,7 +102,12 @@ public struct Demo: Workflow {
     let styleLoRA = try train("style", styleExample, styleCache, styleTraining)
 
     let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
-    let probe = try DiffusionProbe([subjectCache, styleCache], model: model, adaptsText: false, batch: zip.batch)
+    let references = [
+      try references(subjectExample, subjectCache, subjectLoRA, model, progress: progress),
+      try references(styleExample, styleCache, styleLoRA, model, progress: progress),
+    ]
+    clock.finish("draw references")
+    let probe = try DiffusionProbe(references, model: model, adaptsText: false, batch: zip.batch)
     let zipper = try ZipLoRA(inputs, probe: probe, options: zip.options(seed: seed))
     try zipper.optimize { state in
       progress(
@@ -144,6 +149,19 @@ public struct Demo: Workflow {
     let folder = try ImageFolder(contentsOf: "\(examples)/\(folder)")
     return try LatentCache(
       folder.pictures.map(\.image), prompts: folder.pictures.map { $0.prompt ?? "" }, model: model)
+  }
+
+  /// The training pictures, and what the LoRA draws of other prompts: with the training pictures alone, nothing tells ZipLoRA that the
+  /// style is wanted of other things, too (Docs/RESULTS.md).
+  private func references(
+    _ example: Example, _ pictures: LatentCache, _ adapter: Adapter, _ model: DiffusionModel, progress: ProgressHandler
+  ) throws -> any ReferenceLatents {
+    JoinedReferences([
+      pictures,
+      try SampledLatents(
+        of: adapter, prompts: example.referencePrompts, model: model, options: .init(count: 1, guidance: guidance, seed: seed),
+        progress: progress),
+    ])
   }
 
   /// What the base draws of a class.
