@@ -131,9 +131,28 @@ struct ReferenceOptions: ParsableArguments {
 struct ZipLoRAOptions: ParsableArguments {
   private static let defaults = ZipOptions()
 
-  enum Start: String, CaseIterable, ExpressibleByArgument {
-    case ones
-    case closedForm = "closed-form"
+  enum Start: ExpressibleByArgument {
+    case value(Double)
+    case closedForm
+
+    init?(argument: String) {
+      if argument == "closed-form" {
+        self = .closedForm
+      } else if let value = Double(argument) {
+        self = .value(value)
+      } else {
+        return nil
+      }
+    }
+
+    var defaultValueDescription: String {
+      switch self {
+      case .value(let value): Int(exactly: value).map(String.init) ?? "\(value)"
+      case .closedForm: "closed-form"
+      }
+    }
+
+    var value: Double? { if case .value(let value) = self { value } else { nil } }
   }
 
   @Option(help: ArgumentHelp("Largest number of updates.", valueName: "n"))
@@ -161,8 +180,11 @@ struct ZipLoRAOptions: ParsableArguments {
     transform: { try Targets($0) })
   var scope = defaults.scope
 
-  @Option(help: "Where the coefficients start: all ones (direct merge), or a least-squares solution.")
-  var start = Start.ones
+  @Option(
+    help: ArgumentHelp(
+      "Where the coefficients start: all at one value (1 is direct merge), or closed-form, a least-squares solution.",
+      valueName: "number|closed-form"))
+  var start = Start.value(defaults.initialValue)
 
   @Option(help: ArgumentHelp("Stop when this many steps bring less than 1 % over as many before.", valueName: "steps"))
   var patience: Int?
@@ -176,7 +198,7 @@ struct ZipLoRAOptions: ParsableArguments {
   var options: ZipOptions {
     ZipOptions(
       objective: ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda), steps: steps,
-      learningRate: learningRate, scope: scope, closedForm: start == .closedForm ? ClosedForm() : nil, patience: patience,
-      seed: seed)
+      learningRate: learningRate, scope: scope, initialValue: start.value ?? Self.defaults.initialValue,
+      closedForm: start.value == nil ? ClosedForm() : nil, patience: patience, seed: seed)
   }
 }

@@ -38,15 +38,17 @@ public struct MergePlan: Sendable {
     (self.zipped, self.summed, self.alone) = (zipped, summed, alone)
   }
 
-  /// The merger coefficients of direct merge, beside the layers they are for.
-  func ones(for inputs: [MergeInput], on projections: Projections? = nil) -> MergerCoefficients {
+  /// Merger coefficients of one value, beside the layers they are for; those of direct merge unless another is given.
+  func coefficients(
+    _ value: Double = 1, for inputs: [MergeInput], on projections: Projections? = nil
+  ) -> MergerCoefficients {
     var vectors: OrderedDictionary<String, MergerCoefficients.Vectors> = [:]
     for path in zipped {
       let weight = projections?[path]?.weight
       let dtype: DType = weight?.dtype == .float64 ? .float64 : .float32
       for (index, input) in inputs.enumerated() {
         guard let factors = input.adapter.factors[path] else { continue }
-        vectors[path, default: [:]][index] = Tensor.ones([factors.inputs], dtype: dtype, device: weight?.device ?? .cpu)
+        vectors[path, default: [:]][index] = Tensor.full([factors.inputs], value, dtype: dtype, device: weight?.device ?? .cpu)
       }
     }
     return MergerCoefficients(vectors)

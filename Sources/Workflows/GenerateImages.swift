@@ -53,6 +53,8 @@ public struct GenerateImages: Workflow {
   public var seed: UInt64
   /// Pictures of each prompt.
   public var count: Int
+  /// Pictures drawn at once. Small models are faster that way; every one is the same picture (to rounding) and takes its memory.
+  public var batch: Int
   /// `FILE.png` for one picture, else a folder.
   public var output: String
   public var overwrite: Bool
@@ -61,7 +63,7 @@ public struct GenerateImages: Workflow {
     base: BaseModel, prompts: [String], negativePrompt: String? = nil, loras: [WeightedFile] = [],
     combination: LoRACombination = .weights, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
     size: PictureSize = .init(), seed: UInt64 = 0,
-    count: Int = 1, output: String, overwrite: Bool = false
+    count: Int = 1, batch: Int = 1, output: String, overwrite: Bool = false
   ) {
     self.base = base
     self.prompts = prompts
@@ -74,6 +76,7 @@ public struct GenerateImages: Workflow {
     self.size = size
     self.seed = seed
     self.count = count
+    self.batch = batch
     self.output = output
     self.overwrite = overwrite
   }
@@ -87,8 +90,9 @@ public struct GenerateImages: Workflow {
     try Demand.atLeast(1, steps, "steps")
     try Demand.notNegative(guidance, "guidance")
     try Demand.atLeast(1, count, "count")
-    guard pictureCount == 1 || !isFile else {
-      throw SettingError("--output \(output): \(pictureCount) pictures do not fit in one file; name a folder")
+    try Demand.atLeast(1, batch, "batch")
+    guard request.total == 1 || !isFile else {
+      throw SettingError("--output \(output): \(request.total) pictures do not fit in one file; name a folder")
     }
   }
 
@@ -98,7 +102,8 @@ public struct GenerateImages: Workflow {
     let began = ContinuousClock.now
     if !isFile { try Paths.makeFolder(output) }
     let record = isFile ? Paths.record(of: output) : "\(output)/run.json"
-    let files = (0..<pictureCount).map(file)
+    let request = request
+    let files = (0..<request.total).map(file)
     try Paths.checkWritable(files + [record], overwrite: overwrite)
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
     let metadata = try PictureMetadata(self)
@@ -111,22 +116,25 @@ public struct GenerateImages: Workflow {
     if variants.isEmpty { for attachment in attachments { attachment.attach() } }
 
     var timer = StepTimer()
-    for (index, file) in files.enumerated() {
-      let request = request(index)
-      let image = try withoutActuallyEscaping(progress) { progress in
-        let pictures = try request.generate(with: model, variants: variants) { state in
+    for first in stride(from: 0, to: request.total, by: batch) {
+      let chosen = first..<min(first + batch, request.total)
+      let pictures = try withoutActuallyEscaping(progress) { progress in
+        try request.generate(with: model, pictures: chosen, variants: variants) { state in
           if state.step > 0 { timer.tick() }
           let report = ProgressReport(
-            phase: "generating", step: index * steps + state.step, total: pictureCount * steps,
-            secondsPerStep: timer.secondsPerStep)
-          // The last picture is made by then, and only has to be decoded.
+            phase: "generating", step: first * steps + state.step * chosen.count, total: request.total * steps,
+            secondsPerStep: timer.secondsPerStep.map { $0 / Double(chosen.count) })
+          // The last pictures are made by then, and only have to be decoded.
           guard progress(report) || report.step == report.total else {
             throw Interrupted(phase: report.phase, step: report.step, state: nil)
           }
         }
-        return Image(pictures[0])
       }
-      try image.write(to: file, text: metadata.texts(of: request, image), overwrite: overwrite)
+      for (index, picture) in chosen.enumerated() {
+        let image = Image(pictures[index])
+        try image.write(
+          to: files[picture], text: metadata.texts(of: request.source(picture), image), overwrite: overwrite)
+      }
     }
     try RunRecord(self, inputs: base.files + loras.map(\.path), outputs: files, began: began)
       .write(to: record, overwrite: overwrite)
@@ -141,17 +149,15 @@ public struct GenerateImages: Workflow {
     }
   }
 
-  private var pictureCount: Int { prompts.count * count }
   private var isFile: Bool { output.lowercased().hasSuffix(".png") }
 
-  /// One picture at a time: memory for one, and none that depends on how many there are.
-  private func request(_ index: Int) -> TextToImage {
+  private var request: TextToImage {
     TextToImage(
-      prompts: [prompts[index / count]], negativePrompt: negativePrompt, sampler: sampler, steps: steps,
-      guidance: guidance, width: size.width, height: size.height, seed: seed &+ UInt64(index % count))
+      prompts: prompts, negativePrompt: negativePrompt, sampler: sampler, steps: steps, guidance: guidance,
+      width: size.width, height: size.height, seed: seed, count: count)
   }
 
-  private func file(_ index: Int) -> String {
-    isFile ? output : "\(output)/\(String(format: "%04d", index + 1))-seed\(request(index).seed).png"
+  private func file(_ picture: Int) -> String {
+    isFile ? output : "\(output)/\(String(format: "%04d", picture + 1))-seed\(request.source(picture).seed).png"
   }
 }

@@ -41,10 +41,10 @@ struct PictureMetadata {
       }, combination: workflow.combination)
   }
 
-  func texts(of request: TextToImage, _ image: Image) throws -> [(key: String, value: String)] {
+  func texts(of source: (prompt: String, seed: UInt64), _ image: Image) throws -> [(key: String, value: String)] {
     var record = record
-    record.prompt = request.prompts[0]
-    (record.width, record.height, record.seed) = (image.width, image.height, request.seed)
+    record.prompt = source.prompt
+    (record.width, record.height, record.seed) = (image.width, image.height, source.seed)
     return [("parameters", Self.parameters(record)), (Self.key, try JSON.text(record, pretty: false))]
   }
 

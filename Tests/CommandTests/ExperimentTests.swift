@@ -10,12 +10,13 @@ import Workflows
   private let description = """
     base: \(repository)/Models/toybox
     examples: \(repository)/Examples/Toybox
-    subjects: [cat]
+    subjects: [cat, dog]
     styles: [notebook]
     training:
       subject: {rank: 1, steps: 1, learning-rate: 1e-3}
       style: {rank: 1, steps: 1, learning-rate: 1e-3, seed: 5}
-    sampling: {steps: 1, guidance: 1}
+    pairs: [[cat, notebook]]
+    sampling: {steps: 1, guidance: 1, batch: 2}
     pictures: 2
     other-pictures: 1
     contexts: [on grass]
@@ -27,6 +28,7 @@ import Workflows
       - {name: mixed, loras: [subject, style], combine: predictions}
       - {name: thin, loras: [subject], sparsity: 0.5}
       - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
+      - {name: three, merge: direct, with: [dog]}
 
     """
 
@@ -47,7 +49,7 @@ import Workflows
     try #require(first.status == 0, "\(first.errors)")
     let results = try results()
     #expect(
-      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped"]
+      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "three"]
         && results.pairs == ["cat-notebook"])
     #expect(
       results.columns == [
@@ -59,6 +61,8 @@ import Workflows
     // Direct merge is both LoRAs at once, to the rounding of a picture.
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
+    // A third LoRA adds what it changes.
+    #expect(results.rows[6].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
     // Half of what each LoRA changes is missing, and the other's half is there instead.
     #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
@@ -88,9 +92,9 @@ import Workflows
     _ = try folder.copyEncoder("clip")
     _ = try folder.pictures("thing", "rgb-8.png", "444.jpg")
     let text = description.replacing(
-      "subjects: [cat]",
-      with: "subjects: [{name: thing, images: \(folder("thing")), prompt: a sbu thing, class: a thing}]"
-    ).replacing(
+      "subjects: [cat, dog]",
+      with: "subjects: [{name: thing, images: \(folder("thing")), prompt: a sbu thing, class: a thing}, dog]"
+    ).replacing("[[cat,", with: "[[thing,").replacing(
       "rows:", with: "encoders: {clip: \(folder("clip")), dino: \(goldens)/encoders/vit}\nrows:")
     let run = try run(text)
     try #require(run.status == 0, "\(run.errors)")
@@ -118,7 +122,7 @@ import Workflows
     "a description that cannot be run",
     arguments: [
       ("pictures: 2", "picture: 2", "picture: no such setting; known are base, examples"),
-      ("subjects: [cat]", "subjects: [cow]", "subjects[1]: there is no example subject \"cow\"; choose one of cat, robot"),
+      ("subjects: [cat, dog]", "subjects: [cow]", "subjects[1]: there is no example subject \"cow\"; choose one of cat, robot"),
       (
         "steps: 1, learning-rate", "steps: many, learning-rate", "training.subject.steps: found \"many\"; expected a whole number"
       ),
@@ -128,6 +132,9 @@ import Workflows
         "merge: direct", "merge: direct, combine: predictions",
         "row \"direct merge\": combine goes with loras: [subject, style] alone"
       ),
+      ("with: [dog]", "with: [cat]", "row \"three\": with: cat, beside cat-notebook; expected one of the other subjects"),
+      ("merge: direct, with", "loras: [], with", "row \"three\": with goes with merge and zip alone"),
+      ("batch: 2", "batch: 2, dtype: int4", "sampling.dtype: found int4; expected float32, bfloat16 or float16"),
       ("rows:", "encoders: {}\nrows:", "encoders: found none; expected clip, dino or both"),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),

@@ -35,6 +35,7 @@ import Testing
       generate + ["--combine", "predictions", "--lora", "a.safetensors"],
       "--combine predictions: found 1 LoRAs of weights [1.0]; expected two or more, of weights from 0 on, not all 0"
     ),
+    (generate + ["--batch", "0"], "--batch 0: expected 1 or more"),
     (generate + ["--count", "0"], "--count 0: expected 1 or more"),
     (generate + ["--count", "2"], "--output dog.png: 2 pictures do not fit in one file; name a folder"),
     (generate + ["--steps", "0"], "--steps 0: expected 1 or more"),
@@ -46,6 +47,7 @@ import Testing
       "--lora-prompt is given 1 times and --lora 2 times; give it once for each --lora, in the same order"
     ),
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
+    (zip + ["--start", "anywhere"], "'anywhere' is invalid for '--start <number|closed-form>'"),
     (zip + ["--lambda=-1"], "lambda -1.0: expected 0 or more"),
     (zip + ["--patience", "0"], "patience 0: expected 1 or more"),
     (zip + ["--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),

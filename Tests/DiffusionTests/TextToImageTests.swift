@@ -82,14 +82,18 @@ import Torch
   @Test("a picture does not depend on the others of its request")
   func batches() throws {
     let (model, _, _) = try load("sdxl", "euler")
-    var request = TextToImage(
+    let request = TextToImage(
       prompts: ["a cat", "a dog on grass"], sampler: .eulerAncestral, steps: 3, width: 24, height: 16, seed: 5, count: 2)
     let all = try request.generate(with: model)
     #expect(all.shape == [4, 3, 16, 24])
     for (index, (prompt, seed)) in [("a cat", 5), ("a cat", 6), ("a dog on grass", 5), ("a dog on grass", 6)].enumerated() {
-      (request.prompts, request.seed, request.count) = ([prompt], UInt64(seed), 1)
-      #expect(try difference(all[index..<index + 1], request.generate(with: model)) < 1e-4)
+      #expect(request.source(index) == (prompt, UInt64(seed)))
+      var alone = request
+      (alone.prompts, alone.seed, alone.count) = ([prompt], UInt64(seed), 1)
+      #expect(try difference(all[index..<index + 1], alone.generate(with: model)) < 1e-4)
     }
+    #expect(request.total == 4)
+    #expect(try difference(all[1..<3], request.generate(with: model, pictures: 1..<3)) < 1e-4)
     #expect(difference(all[0..<1], all[1..<2]) > 1e-2)
   }
 

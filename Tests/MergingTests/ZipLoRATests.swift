@@ -47,6 +47,16 @@ import Torch
     #expect(model.projections.values.allSatisfy { $0.branches.isEmpty }, "the model is as before")
   }
 
+  @Test("coefficients begin where they are told to")
+  func initialValue() throws {
+    var asked = options(steps: 0)
+    asked.initialValue = 0.25
+    let zip = try ZipLoRA(model.pair, probe: model, options: asked)
+    #expect(zip.coefficients.tensors.allSatisfy { $0.equals(Tensor.full($0.shape, 0.25, dtype: $0.dtype)) })
+    asked.initialValue = .nan
+    #expect(throws: ZipOptionsError.self) { try ZipLoRA(model.pair, probe: model, options: asked) }
+  }
+
   @Test("what is written computes what was optimised")
   func branchesAndFileAgree() throws {
     let zip = try ZipLoRA(model.pair, probe: model, options: options(steps: 5))

@@ -45,6 +45,12 @@ struct Generate: WorkflowCommand {
   @Option(help: ArgumentHelp("Pictures of each prompt.", valueName: "n"))
   var count = 1
 
+  @Option(
+    help: ArgumentHelp(
+      "Pictures drawn at once; each is the same picture (to rounding). Small models gain time, large ones mostly need memory.",
+      valueName: "n"))
+  var batch = 1
+
   @Option(help: ArgumentHelp("FILE.png for one picture, a folder for any number.", valueName: "file|dir"))
   var output: String
 
@@ -54,8 +60,7 @@ struct Generate: WorkflowCommand {
     GenerateImages(
       base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora.map(WeightedFile.init(argument:)),
       combination: combine, sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count,
-      output: output,
-      overwrite: overwriting.overwrite)
+      batch: batch, output: output, overwrite: overwriting.overwrite)
   }
 
   func text(of outcome: [String]) -> String { outcome.joined(separator: "\n") }

@@ -12,9 +12,9 @@ public struct Conditioning {
     self.added = added
   }
 
-  /// Each entry `count` times in a row.
-  public func repeatedEach(_ count: Int) -> Conditioning {
-    map { $0.repeatedEach(count, along: 0) }
+  /// The entries with these numbers, in this order.
+  func selected(_ entries: [Int]) -> Conditioning {
+    map { $0.gathered(entries) }
   }
 
   /// The entries of one after those of the other.

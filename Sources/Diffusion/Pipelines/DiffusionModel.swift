@@ -123,15 +123,18 @@ extension DiffusionModel {
 extension DiffusionModel {
   /// What the U-Net is told about pictures with these prompts.
   ///
-  /// - Parameter sizes: for SDXL; ignored by families that are told no sizes.
+  /// - Parameters:
+  ///   - prompts: one a picture; text that stands there several times is encoded once.
+  ///   - sizes: for SDXL; ignored by families that are told no sizes.
   public func conditioning(_ prompts: [String], sizes: SizeConditioning) -> Conditioning {
+    let texts = OrderedSet(prompts)
     let outputs = textEncoders.map { encoder in
-      let ids = Tensor.stacked(prompts.map { Tensor(encoder.tokenizer.encode($0)) })
+      let ids = Tensor.stacked(texts.map { Tensor(encoder.tokenizer.encode($0)) })
       return encoder.model(ids.to(device: device))
     }
     let (states, textEmbeds) = family.combine(outputs)
-    return Conditioning(
-      states: states, added: textEmbeds.map { ($0, timeIds(sizes, count: prompts.count)) })
+    let conditioning = Conditioning(states: states, added: textEmbeds.map { ($0, timeIds(sizes, count: texts.count)) })
+    return conditioning.selected(prompts.map { texts.firstIndex(of: $0)! })
   }
 
   /// The same for pictures without a prompt, to be guided away from.
@@ -139,7 +142,7 @@ extension DiffusionModel {
   /// - Parameter negativePrompt: what they show instead; nil for nothing, which is an empty text, or zeros where the model
   ///   was trained so.
   public func unconditional(_ negativePrompt: String?, count: Int, sizes: SizeConditioning) -> Conditioning {
-    let conditioning = conditioning([negativePrompt ?? ""], sizes: sizes).repeatedEach(count)
+    let conditioning = conditioning(Array(repeating: negativePrompt ?? "", count: count), sizes: sizes)
     guard negativePrompt == nil, forceZerosForEmptyPrompt else { return conditioning }
     return Conditioning(
       states: .zeros(like: conditioning.states),

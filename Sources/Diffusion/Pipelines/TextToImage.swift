@@ -44,48 +44,60 @@ public struct TextToImage: Sendable {
     self.count = count
   }
 
-  /// Makes all pictures at once: `count` of the first prompt, then of the next.
+  /// How many pictures are asked for: `count` of the first prompt, then of the next.
+  public var total: Int { prompts.count * count }
+
+  /// What picture i of all is drawn from.
+  public func source(_ picture: Int) -> (prompt: String, seed: UInt64) {
+    (prompts[picture / count], seed &+ UInt64(picture % count))
+  }
+
+  /// Makes pictures, all at once.
   ///
   /// - Parameters:
+  ///   - pictures: which of the `total`; all when nil.
   ///   - variants: states of the model whose guesses are mixed in every step; the model as it is when empty.
   ///   - observer: sees the latents before each step and after the last one; what it throws ends the work.
-  /// - Returns: [prompts · count, 3, height, width] in [0, 1], float32
+  /// - Returns: [pictures, 3, height, width] in [0, 1], float32
   /// - Throws: `TextToImageError`, `SamplingError`, `TorchError` where memory is short, and what the observer throws.
   public func generate(
-    with model: DiffusionModel, variants: [any ModelVariant] = [], observer: SamplingObserver? = nil
+    with model: DiffusionModel, pictures: Range<Int>? = nil, variants: [any ModelVariant] = [],
+    observer: SamplingObserver? = nil
   ) throws -> Tensor {
-    let latents = try latents(with: model, variants: variants, observer: observer)
+    let latents = try latents(with: model, pictures: pictures, variants: variants, observer: observer)
     return try withTorchErrors { withoutGrad { model.decode(latents) } }
   }
 
-  /// The pictures before they are decoded, [prompts · count, C, height / scale, width / scale] of unit variance.
+  /// The pictures before they are decoded, [pictures, C, height / scale, width / scale] of unit variance.
   public func latents(
-    with model: DiffusionModel, variants: [any ModelVariant] = [], observer: SamplingObserver? = nil
+    with model: DiffusionModel, pictures: Range<Int>? = nil, variants: [any ModelVariant] = [],
+    observer: SamplingObserver? = nil
   ) throws -> Tensor {
     guard !prompts.isEmpty else { throw TextToImageError.noPrompts }
     guard count > 0 else { throw TextToImageError.count(count) }
     let (width, height) = try model.pictureSize(width: width, height: height)
     let plan = try sampler.plan(model.schedule, steps: steps)
-    let source = NoiseSource(
-      prompts.flatMap { _ in (0..<count).map { Generator(seed: seed &+ UInt64($0)) } }, dtype: model.dtype)
+    let sources = (pictures ?? 0..<total).map(source)
+    let noiseSource = NoiseSource(sources.map { Generator(seed: $0.seed) }, dtype: model.dtype)
     let denoiser = try withTorchErrors {
       withoutGrad {
-        func denoiser() -> any Denoiser { makeDenoiser(model, height: height, width: width) }
+        func denoiser() -> any Denoiser { makeDenoiser(model, prompts: sources.map(\.prompt), height: height, width: width) }
         return variants.isEmpty ? denoiser() : VariantMixture(variants, denoiser: denoiser)
       }
     }
-    let noise = source(
+    let noise = noiseSource(
       [model.unet.configuration.inChannels, height / model.vae.scale, width / model.vae.scale], device: model.device)
     return try withTorchErrors {
-      try sampler.sample(denoiser, noise: noise, plan: plan, fresh: source, observer: observer)
+      try sampler.sample(denoiser, noise: noise, plan: plan, fresh: noiseSource, observer: observer)
     }
   }
 
-  private func makeDenoiser(_ model: DiffusionModel, height: Int, width: Int) -> any Denoiser {
+  /// - Parameter prompts: one a picture.
+  private func makeDenoiser(_ model: DiffusionModel, prompts: [String], height: Int, width: Int) -> any Denoiser {
     let sizes = sizes ?? SizeConditioning(height: height, width: width)
-    let conditional = model.conditioning(prompts, sizes: sizes).repeatedEach(count)
+    let conditional = model.conditioning(prompts, sizes: sizes)
     guard guidance > 1 else { return model.denoiser(conditional) }
-    let unconditional = model.unconditional(negativePrompt, count: prompts.count * count, sizes: sizes)
+    let unconditional = model.unconditional(negativePrompt, count: prompts.count, sizes: sizes)
     return Guidance(model.denoiser(unconditional + conditional), scale: guidance)
   }
 }

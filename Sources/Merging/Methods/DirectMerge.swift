@@ -13,7 +13,7 @@ public struct DirectMerge: MergeMethod {
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     // Coefficients of one everywhere, so that the report shows how much the layers interfere.
     let plan = try MergePlan(inputs, scope: nil)
-    let ones = plan.ones(for: inputs)
+    let ones = plan.coefficients(for: inputs)
     return MergeResult(
       adapter: ones.zipped(inputs),
       report: MergeReport(method: name, inputs: inputs, plan: plan, coefficients: ones))

@@ -34,7 +34,7 @@ public struct ClosedForm: Codable, Sendable, Equatable {
     for inputs: [MergeInput], plan: MergePlan, probe: Probe, generator: Generator
   ) throws -> MergerCoefficients {
     let projections = probe.projections
-    var coefficients = plan.ones(for: inputs, on: projections)
+    var coefficients = plan.coefficients(for: inputs, on: projections)
     let solvable = plan.zipped.filter { projections[$0]?.weight.shape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
     try withoutGrad {
       for pass in 0..<passes {

@@ -79,7 +79,7 @@ extension ZipLoRA {
     else { throw MergeError.notAState(path) }
     let differences = state.differences(from: ZipState(inputs, options, [], identity: identity))
     guard differences.isEmpty else { throw MergeError.otherRun(path, differences: differences) }
-    let template = plan.ones(for: inputs, on: probe.projections)
+    let template = plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
     guard let savedStart = start.arranged(like: template), let saved = coefficients.arranged(like: template) else {
       throw MergeError.notAState(path)
     }

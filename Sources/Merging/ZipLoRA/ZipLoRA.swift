@@ -62,7 +62,7 @@ public final class ZipLoRA {
     let generator = Generator(seed: options.seed)
     let start =
       try options.closedForm?.coefficients(for: inputs, plan: plan, probe: probe, generator: generator)
-      ?? plan.ones(for: inputs, on: probe.projections)
+      ?? plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
     try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: generator)
   }
 

@@ -9,7 +9,9 @@ public struct ZipOptions: Codable, Sendable, Equatable {
   public var learningRate: Double
   /// Which of the layers that the LoRAs share are zipped. The others are added up as they are.
   public var scope: Targets
-  /// Where to start: from the closed form, or from all ones (direct merge) when nil.
+  /// Of every coefficient at the start; 1 is direct merge.
+  public var initialValue: Double
+  /// Starts from the closed form instead, when not nil.
   public var closedForm: ClosedForm?
   /// Stop when the mean |cos(m_c, m_s)| over layers is this small, the paper's "until the similarity reaches zero".
   public var similarityTolerance: Double
@@ -20,12 +22,14 @@ public struct ZipOptions: Codable, Sendable, Equatable {
 
   public init(
     objective: ZipObjective = .cosine, steps: Int = 100, learningRate: Double = 0.01, scope: Targets = .attention,
-    closedForm: ClosedForm? = nil, similarityTolerance: Double = 1e-3, patience: Int? = nil, seed: UInt64 = 0
+    initialValue: Double = 1, closedForm: ClosedForm? = nil, similarityTolerance: Double = 1e-3, patience: Int? = nil,
+    seed: UInt64 = 0
   ) {
     self.objective = objective
     self.steps = steps
     self.learningRate = learningRate
     self.scope = scope
+    self.initialValue = initialValue
     self.closedForm = closedForm
     self.similarityTolerance = similarityTolerance
     self.patience = patience
@@ -43,6 +47,7 @@ public struct ZipOptions: Codable, Sendable, Equatable {
     try demand(learningRate > 0 && learningRate.isFinite, "learning rate", learningRate, "a number above 0")
     try demand(objective.lambda >= 0 && objective.lambda.isFinite, "lambda", objective.lambda, "0 or more")
     try demand(patience ?? 1 >= 1, "patience", patience ?? 1, "1 or more")
+    try demand(initialValue.isFinite, "initial value", initialValue, "a number")
     if let closedForm {
       try demand(closedForm.draws >= 1, "calibration draws", closedForm.draws, "1 or more")
       try demand(closedForm.passes >= 1, "calibration passes", closedForm.passes, "1 or more")

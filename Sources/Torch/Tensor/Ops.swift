@@ -104,7 +104,6 @@ enum Ops {
   static let squeeze = Operator("aten::squeeze", "dim")
   static let expand = Operator("aten::expand")
   static let repeats = Operator("aten::repeat")
-  static let repeatInterleave = Operator("aten::repeat_interleave", "self_int")
   static let contiguous = Operator("aten::contiguous")
   static let clone = Operator("aten::clone")
   static let detach = Operator("aten::detach")

@@ -11,10 +11,6 @@ extension Tensor {
   public func expanded(_ shape: [Int]) -> Tensor { call(Ops.expand, .tensor(self), .ints(shape)) }
   /// Copies along each axis.
   public func tiled(_ counts: [Int]) -> Tensor { call(Ops.repeats, .tensor(self), .ints(counts)) }
-  /// Each entry along an axis `count` times in a row.
-  public func repeatedEach(_ count: Int, along axis: Int) -> Tensor {
-    call(Ops.repeatInterleave, .tensor(self), .int(count), .int(axis))
-  }
   public func contiguous() -> Tensor { call(Ops.contiguous, .tensor(self)) }
   public func cloned() -> Tensor { call(Ops.clone, .tensor(self)) }
   /// The same memory without a graph.

@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import Toybox
+internal import Torch
 internal import Yams
 
 extension Experiment {
@@ -121,6 +122,7 @@ extension Experiment.Row {
         guard let weight = node.float else { throw SettingError("\(place): expected a number") }
         return weight
       } ?? weights
+    with = try mapping.texts("with") ?? with
     try mapping.finish()
   }
 }
@@ -133,6 +135,7 @@ extension Experiment.Zip {
     fidelity = try mapping.choice("fidelity") ?? fidelity
     similarity = try mapping.choice("similarity") ?? similarity
     lambda = try mapping.number("lambda") ?? lambda
+    initialValue = try mapping.number("initial-value") ?? initialValue
     closedForm = try mapping.whole("closed-form") ?? closedForm
     references = try mapping.choice("references") ?? references
     usesReferencePrompts = try mapping.truth("reference-prompts") ?? usesReferencePrompts
@@ -148,6 +151,13 @@ extension Experiment.Sampling {
     steps = try mapping.whole("steps") ?? steps
     guidance = try mapping.number("guidance") ?? guidance
     seed = try mapping.seed("seed") ?? seed
+    batch = try mapping.whole("batch") ?? batch
+    if let name = try mapping.text("dtype") {
+      guard let dtype = DType(named: name) else {
+        throw SettingError("sampling.dtype: found \(name); expected float32, bfloat16 or float16")
+      }
+      self.dtype = dtype
+    }
     try mapping.finish()
   }
 }

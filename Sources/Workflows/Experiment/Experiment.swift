@@ -2,6 +2,7 @@ public import Diffusion
 internal import Foundation
 public import Merging
 internal import Toybox
+public import Torch
 public import Training
 internal import Yams
 
@@ -55,6 +56,8 @@ public struct Experiment: Codable, Sendable {
     public var of: String?
     /// Of subject and style.
     public var weights: [Double] = [1, 1]
+    /// Names of more subjects and styles that are merged or zipped with the two.
+    public var with: [String] = []
   }
 
   public enum Role: String, Codable, Sendable, CaseIterable { case subject, style }
@@ -74,7 +77,9 @@ public struct Experiment: Codable, Sendable {
     public var fidelity = ZipObjective.Fidelity.norm
     public var similarity = ZipObjective.Similarity.cosine
     public var lambda = 0.01
-    /// Passes of the closed form at the start; all ones when 0.
+    /// Of every coefficient at the start.
+    public var initialValue = 1.0
+    /// Passes of the closed form that replaces it; none when 0.
     public var closedForm = 0
     public var references = References.pictures
     /// Whether each LoRA also draws references of its material's `referencePrompts`.
@@ -89,6 +94,10 @@ public struct Experiment: Codable, Sendable {
     public var steps = 50
     public var guidance = 5.0
     public var seed: UInt64 = 1000
+    /// Pictures drawn at once.
+    public var batch = 1
+    /// In which pictures are drawn; all else is done in float32.
+    public var dtype = DType.float32
   }
 
   /// Models that give the paper's scores (`EvaluatePictures`).
@@ -173,6 +182,19 @@ extension Experiment {
 
   public func count(_ exhibit: Exhibit) -> Int { exhibit == .styled ? pictures : otherPictures }
 
+  /// The materials of `with`, beside their roles.
+  ///
+  /// - Throws: `SettingError` for a name that is not known, or is the pair's own.
+  func others(_ row: Row, of pair: Pair) throws -> [(material: Material, role: Role)] {
+    try row.with.map { name in
+      let found = subjects.filter { $0.name == name }.map { ($0, Role.subject) } + styles.filter { $0.name == name }.map { ($0, .style) }
+      guard found.count == 1, ![pair.subject.name, pair.style.name].contains(name) else {
+        throw SettingError("row \"\(row.name)\": with: \(name), beside \(pair.name); expected one of the other subjects and styles")
+      }
+      return found[0]
+    }
+  }
+
   public var allPairs: [Pair] {
     get throws {
       guard let pairs else { return subjects.flatMap { subject in styles.map { Pair(subject: subject, style: $0) } } }
@@ -235,6 +257,9 @@ extension Experiment.Row {
     }
     guard sparsity == 0 || loras?.isEmpty == false else {
       throw SettingError("row \"\(name)\": sparsity goes with loras alone")
+    }
+    guard with.isEmpty || merge != nil || zip != nil else {
+      throw SettingError("row \"\(name)\": with goes with merge and zip alone")
     }
     guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
     if let of {

@@ -29,8 +29,8 @@ struct ExperimentPlan {
     func used(_ materials: [Experiment.Material], _ pick: (Experiment.Pair) -> Experiment.Material) -> [Experiment.Material] {
       materials.filter { material in pairs.contains { pick($0) == material } }
     }
-    for subject in used(experiment.subjects, \.subject) { try train(subject, .subject, experiment.subjectTraining) }
-    for style in used(experiment.styles, \.style) { try train(style, .style, experiment.styleTraining) }
+    for subject in used(experiment.subjects, \.subject) { try train(subject, .subject) }
+    for style in used(experiment.styles, \.style) { try train(style, .style) }
     for pair in pairs {
       for row in experiment.rows { try add(row, of: pair) }
     }
@@ -75,8 +75,9 @@ struct ExperimentPlan {
   private func prior(_ material: Experiment.Material) -> String { "\(output)/prior/\(material.name)" }
 
   private mutating func train(
-    _ material: Experiment.Material, _ role: Experiment.Role, _ training: Experiment.Training
+    _ material: Experiment.Material, _ role: Experiment.Role
   ) throws {
+    let training = role == .subject ? experiment.subjectTraining : experiment.styleTraining
     let file = lora(material, role)
     let prior = PriorPictures(folder: prior(material), prompt: material.classPrompt, count: training.prior)
     try add(
@@ -127,9 +128,9 @@ struct ExperimentPlan {
       try add(
         "drawing \(pair.name) by \(row.name)",
         GenerateImages(
-          base: base, prompts: prompts, loras: drawn, combination: row.combine, sampler: sampling.sampler, steps: sampling.steps,
-          guidance: sampling.guidance, seed: sampling.seed, count: experiment.count(exhibit), output: pictures,
-          overwrite: true), record: "\(pictures)/run.json")
+          base: BaseModel(experiment.base, dtype: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
+          sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, seed: sampling.seed,
+          count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true), record: "\(pictures)/run.json")
       let scores = ExperimentScores.file(exhibit, in: folder)
       if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
         try add("evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores))
@@ -160,13 +161,16 @@ struct ExperimentPlan {
     let both = try zip([(pair.subject, Experiment.Role.subject), (pair.style, .style)], row.weights).map { side, weight in
       (side.1, WeightedFile(try lora(side.0, side.1, sparsity: row.sparsity), weight: weight))
     }
+    let others = try experiment.others(row, of: pair)
+    for other in others { try train(other.material, other.role) }
+    let more = others.map { WeightedFile(lora($0.material, $0.role)) }
     if let roles = row.loras { return both.filter { roles.contains($0.0) }.map(\.1) }
     let output = AdapterOutput(merged, overwrite: true)
     let (title, record) = ("merging \(pair.name) by \(row.name)", Paths.record(of: merged))
     if let method = row.merge {
-      try add(title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1), output: output), record: record)
+      try add(title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
     } else if let zip = row.zip {
-      try add(title, zipping(zip, pair, both.map(\.1), output), record: record)
+      try add(title, zipping(zip, [pair.subject, pair.style] + others.map(\.material), both.map(\.1) + more, output), record: record)
     } else if let training = row.joint {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
@@ -177,10 +181,10 @@ struct ExperimentPlan {
   }
 
   private func zipping(
-    _ zip: Experiment.Zip, _ pair: Experiment.Pair, _ loras: [WeightedFile], _ output: AdapterOutput
+    _ zip: Experiment.Zip, _ materials: [Experiment.Material], _ loras: [WeightedFile], _ output: AdapterOutput
   ) -> ZipAdapters {
-    func side(_ material: Experiment.Material, _ lora: WeightedFile) -> ZipAdapters.Side {
-      .init(
+    let sides = Swift.zip(materials, loras).map { material, lora in
+      ZipAdapters.Side(
         lora: lora, images: zip.references == .pictures ? material.images : nil, prompt: material.prompt,
         referencePrompts: zip.usesReferencePrompts ? material.referencePrompts : [])
     }
@@ -188,9 +192,9 @@ struct ExperimentPlan {
     let references = SampledLatents.Options(
       count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.seed)
     return ZipAdapters(
-      base: base, subject: side(pair.subject, loras[0]), style: side(pair.style, loras[1]), batch: zip.batch,
+      base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]), batch: zip.batch,
       options: ZipOptions(
-        objective: objective, steps: zip.steps, learningRate: zip.learningRate,
+        objective: objective, steps: zip.steps, learningRate: zip.learningRate, initialValue: zip.initialValue,
         closedForm: zip.closedForm > 0 ? ClosedForm(passes: zip.closedForm) : nil, seed: zip.seed),
       references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
   }
