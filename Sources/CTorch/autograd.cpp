@@ -20,9 +20,15 @@ class CallerNode final : public torch::autograd::Node {
 public:
   CallerNode(ct_backward_function backward, void (*release)(void *), void *context)
       : backward_(backward), release_(release), context_(context) {}
-  ~CallerNode() override { release_(context_); }
+  ~CallerNode() override { release_variables(); }
+
+  // The engine calls this once a node is through and will not be needed again: what it kept goes before the rest of the graph.
+  void release_variables() override {
+    if (context_ != nullptr) release_(std::exchange(context_, nullptr));
+  }
 
   torch::autograd::variable_list apply(torch::autograd::variable_list &&gradients) override {
+    TORCH_CHECK(context_ != nullptr, "backward passes this node a second time; the first has to retain the graph");
     std::vector<ct_tensor> incoming;
     incoming.reserve(gradients.size());
     for (const auto &gradient : gradients) {

@@ -8,6 +8,12 @@ using namespace ctorch;
 namespace {
 
 c10::IValue boxed(const ct_value &value, const c10::Argument &argument) {
+  // Lists of types that have no tag (Scalar?[]) can be passed as long as they are empty.
+  if (value.tag == CT_INT_LIST && value.count == 0) {
+    const auto *list = argument.type()->castRaw<c10::ListType>();
+    TORCH_CHECK(list != nullptr, "argument '", argument.name(), "' is no list");
+    return c10::impl::GenericList(list->getElementType());
+  }
   switch (value.tag) {
   case CT_DEFAULT:
     TORCH_CHECK(argument.default_value().has_value(), "argument '", argument.name(), "' has no default");

@@ -204,7 +204,9 @@ import Workflows
       "--lora", "\(lora):0.5", "--lora", other, "--sampler", "dpm++2m", "--steps", "2", "--guidance", "4.5", "--seed", "7",
       "--count", "2", "--batch", "3", "--width", "40", "--height", "56", "--output", folder("three at once"))
     for name in names {
-      let (one, other) = (try Image(contentsOf: folder("pictures/\(name)")), try Image(contentsOf: folder("three at once/\(name)")))
+      let (one, other) = (
+        try Image(contentsOf: folder("pictures/\(name)")), try Image(contentsOf: folder("three at once/\(name)"))
+      )
       #expect((one.tensor - other.tensor).abs().max().item() <= 1.0 / 255)
       #expect(try Image.pngText(of: [UInt8](bytes(folder("three at once/\(name)")))).map(\.value).first?.contains("Seed") == true)
     }

@@ -1,11 +1,5 @@
 internal import CTorch
 
-#if canImport(Darwin)
-  internal import Darwin
-#else
-  internal import Glibc
-#endif
-
 /// Runs `body` without keeping what its backward needs and runs it again when the backward comes: memory of the
 /// inputs instead of memory of all that happens inside, for one more forward pass.
 ///
@@ -19,23 +13,8 @@ public func checkpointed(_ inputs: [Tensor], _ body: @escaping ([Tensor]) -> Ten
   let isReached = inputs.contains { $0.requiresGrad }
   let output = isReached ? withoutGrad { node.run(inputs.map { $0.detached() }) } : node.run(inputs)
   guard isReached || output.requiresGrad else { return output }
-  let anchor = Tensor.zeros([1]).requiringGrad()
-  let tied = inputs + [anchor]
-  var result: OpaquePointer?
-  withExtendedLifetime((tied, output)) {
-    let outputs = [Optional(output.pointer)]
-    check(
-      "checkpoint",
-      ct_attach_backward(
-        tied.map { Optional($0.pointer) }, Int32(tied.count), outputs, 1,
-        { context, gradients, _, results, count in
-          Unmanaged<CheckpointNode>.fromOpaque(context!).takeUnretainedValue()
-            .backward(gradients![0], results!, Int(count))
-        },
-        { Unmanaged<CheckpointNode>.fromOpaque($0!).release() },
-        Unmanaged.passRetained(node).toOpaque(), &result))
-  }
-  return result.map(Tensor.init(owning:)) ?? .failed
+  // A leaf of its own makes the node part of every graph.
+  return attaching(output, to: inputs + [Tensor.zeros([1]).requiringGrad()], backward: node.backward)
 }
 
 private final class CheckpointNode {
@@ -54,32 +33,15 @@ private final class CheckpointNode {
 
   func run(_ inputs: [Tensor]) -> Tensor { withAutocast(autocast, on: device) { body(inputs) } }
 
-  func backward(
-    _ gradient: OpaquePointer?, _ results: UnsafeMutablePointer<OpaquePointer?>, _ count: Int
-  ) -> UnsafeMutablePointer<CChar>? {
-    guard let gradient else { return nil }
-    ct_tensor_retain(gradient)
-    let incoming = Tensor(owning: gradient)
+  func backward(_ gradient: Tensor) -> [Tensor?] {
     let leaves = inputs.map { input in
       input.requiresGrad && input.dtype.isFloatingPoint ? input.detached().requiringGrad() : input.detached()
     }
-    do {
-      // libtorch may call from a thread of its own, where the caller's error scope is not.
-      try withTorchErrors {
-        withGrad {
-          let output = run(leaves)
-          // None of the inputs that ask for gradients may be one that the output depends on.
-          if output.requiresGrad { output.backward(incoming) }
-        }
-      }
-    } catch {
-      return strdup("\(error)")
+    withGrad {
+      let output = run(leaves)
+      // None of the inputs that ask for gradients may be one that the output depends on.
+      if output.requiresGrad { output.backward(gradient) }
     }
-    for (index, leaf) in leaves.enumerated() {
-      guard let grad = leaf.grad else { continue }
-      ct_tensor_retain(grad.pointer)
-      results[index] = grad.pointer
-    }
-    return nil
+    return leaves.map(\.grad)
   }
 }

@@ -9,11 +9,25 @@ public struct Operator: @unchecked Sendable {
   ///   - name: with its namespace, such as `aten::add`.
   ///   - overload: such as `Tensor`; empty for the default one.
   public init(_ name: String, _ overload: String = "") {
-    self.name = overload.isEmpty ? name : "\(name).\(overload)"
+    switch Self.find(name, overload) {
+    case .success(let found): self = found
+    case .failure(let error): preconditionFailure("\(error)")
+    }
+  }
+
+  /// Nil where libtorch was built without it.
+  init?(ifThere name: String) {
+    guard case .success(let found) = Self.find(name, "") else { return nil }
+    self = found
+  }
+
+  private init(name: String, entry: OpaquePointer) { (self.name, self.entry) = (name, entry) }
+
+  private static func find(_ name: String, _ overload: String) -> Result<Operator, TorchError> {
+    let full = overload.isEmpty ? name : "\(name).\(overload)"
     var entry: OpaquePointer?
-    let error = TorchError(self.name, owned: ct_find_operator(name, overload, &entry))
-    guard let entry else { preconditionFailure("\(error.map(String.init(describing:)) ?? self.name)") }
-    self.entry = entry
+    let error = TorchError(full, owned: ct_find_operator(name, overload, &entry))
+    return entry.map { .success(Operator(name: full, entry: $0)) } ?? .failure(error!)
   }
 }
 

@@ -2,7 +2,8 @@
 extension Tensor {
   /// x [..., in], weight [out, in], bias [out] → [..., out].
   public func linear(_ weight: Tensor, _ bias: Tensor? = nil) -> Tensor {
-    call(Ops.linear, .tensor(self), .tensor(weight), .optionalTensor(bias))
+    OneDNN.linear(self, weight, bias)
+      ?? call(Ops.linear, .tensor(self), .tensor(weight), .optionalTensor(bias))
   }
 
   /// x [N, in, H, W], weight [out, in, k, k] → [N, out, H', W'].

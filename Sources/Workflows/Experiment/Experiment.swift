@@ -187,9 +187,11 @@ extension Experiment {
   /// - Throws: `SettingError` for a name that is not known, or is the pair's own.
   func others(_ row: Row, of pair: Pair) throws -> [(material: Material, role: Role)] {
     try row.with.map { name in
-      let found = subjects.filter { $0.name == name }.map { ($0, Role.subject) } + styles.filter { $0.name == name }.map { ($0, .style) }
+      let found =
+        subjects.filter { $0.name == name }.map { ($0, Role.subject) } + styles.filter { $0.name == name }.map { ($0, .style) }
       guard found.count == 1, ![pair.subject.name, pair.style.name].contains(name) else {
-        throw SettingError("row \"\(row.name)\": with: \(name), beside \(pair.name); expected one of the other subjects and styles")
+        throw SettingError(
+          "row \"\(row.name)\": with: \(name), beside \(pair.name); expected one of the other subjects and styles")
       }
       return found[0]
     }

@@ -130,7 +130,8 @@ struct ExperimentPlan {
         GenerateImages(
           base: BaseModel(experiment.base, dtype: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
           sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, seed: sampling.seed,
-          count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true), record: "\(pictures)/run.json")
+          count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true),
+        record: "\(pictures)/run.json")
       let scores = ExperimentScores.file(exhibit, in: folder)
       if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
         try add("evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores))
@@ -168,9 +169,11 @@ struct ExperimentPlan {
     let output = AdapterOutput(merged, overwrite: true)
     let (title, record) = ("merging \(pair.name) by \(row.name)", Paths.record(of: merged))
     if let method = row.merge {
-      try add(title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
+      try add(
+        title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
     } else if let zip = row.zip {
-      try add(title, zipping(zip, [pair.subject, pair.style] + others.map(\.material), both.map(\.1) + more, output), record: record)
+      try add(
+        title, zipping(zip, [pair.subject, pair.style] + others.map(\.material), both.map(\.1) + more, output), record: record)
     } else if let training = row.joint {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
