@@ -265,13 +265,13 @@ let package = Package(
 if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
   package.targets.append(
     .executableTarget(
-      name: "ZipStepBenchmark",
+      name: "ModelBenchmark",
       dependencies: [
-        "Diffusion", "LoRA", "Merging", "Torch",
+        "Diffusion", "LoRA", "Merging", "Torch", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
-      path: "Benchmarks/ZipStep",
+      path: "Benchmarks/Model",
       swiftSettings: swiftSettings))
   package.targets.append(
     .executableTarget(

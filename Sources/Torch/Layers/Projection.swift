@@ -44,6 +44,7 @@ public final class Conv2d: Projection {
   public let stride: Int
   public let padding: Int
   public var branches: [any Branch] = []
+  private var reordered: OneDNN.ReorderedWeight?
 
   public init(
     _ weights: Weights, _ inputs: Int, _ outputs: Int, kernel: Int, stride: Int = 1, padding: Int = 0, bias: Bool = true
@@ -58,6 +59,9 @@ public final class Conv2d: Projection {
 
   /// x [N, in, H, W] → [N, out, H', W']
   public func callAsFunction(_ x: Tensor) -> Tensor {
-    adding(x, to: x.conv2d(weight, bias, stride: stride, padding: padding))
+    let output =
+      OneDNN.convolution(x, weight, bias, stride: stride, padding: padding, reordered: &reordered)
+      ?? x.conv2d(weight, bias, stride: stride, padding: padding)
+    return adding(x, to: output)
   }
 }

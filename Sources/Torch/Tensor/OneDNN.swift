@@ -1,42 +1,147 @@
 internal import CTorch
 
-/// Linear layers in float32 by oneDNN.
+/// Layers by oneDNN on the CPU.
 ///
-/// libtorch takes MKL for them, which runs at half the rate of oneDNN on processors of other makers than Intel, and on
-/// Intel's at about the same (Docs/SPEED.md). The operator is libtorch's own, meant for compiled models, and has no
-/// gradients; they are two more products of its kind.
+/// libtorch takes MKL for float32 products, which runs at half the rate of oneDNN on processors of other makers than Intel and
+/// at about the same on Intel's, and brings the weights of a convolution into oneDNN's order in every call, which takes longer
+/// than the convolution where pictures are small (Docs/SPEED.md). The operators here are libtorch's own, meant for compiled
+/// models. They have no gradients: those are given beside them.
 enum OneDNN {
-  /// Nil where libtorch was built without it.
-  private static let pointwise: Operator? = {
+  private struct Operators {
+    let linear: Operator
+    let convolution: Operator
+    let reorderedConvolution: Operator
+
+    /// Nil where libtorch was built without them.
+    init?() {
+      guard let linear = Operator(ifThere: "mkldnn::_linear_pointwise"),
+        let convolution = Operator(ifThere: "mkldnn::_convolution_pointwise"),
+        let reordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight")
+      else { return nil }
+      (self.linear, self.convolution, reorderedConvolution) = (linear, convolution, reordered)
+    }
+  }
+
+  private static let operators: Operators? = {
     #if arch(x86_64)
-      Operator(ifThere: "mkldnn::_linear_pointwise")
+      Operators()
     #else
       nil
     #endif
   }()
 
-  /// Products with fewer multiplications than this take longer to set up than to compute.
-  private static let smallest = 1 << 20
+  /// Products with fewer multiplications than this take longer to set up than they gain. In bfloat16 libtorch's own come from
+  /// oneDNN, too, and only large ones gain.
+  private static func smallestProduct(_ dtype: DType) -> Int { dtype == .float32 ? 1 << 20 : 1 << 26 }
+
+  /// The fewest weights of a convolution that are worth being ordered; in bfloat16 what it costs to read a small result from
+  /// this order is more than it saves.
+  private static func smallestConvolution(_ dtype: DType) -> Int { dtype == .float32 ? 0 : 1 << 20 }
+
+  /// The fewest scores of a head, times its width, that are worth products of their own.
+  private static let smallestAttention = 1 << 22
+
+  /// Whether these are computed in one type, on the CPU, as they are.
+  private static func takes(_ tensors: [Tensor]) -> Bool {
+    guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 else { return false }
+    return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && ct_autocast(Device.cpu.code) < 0
+  }
+
+  // MARK: linear
 
   /// x [..., in], weight [out, in], bias [out] → [..., out]; nil where libtorch's own linear is the better choice.
   static func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor? {
-    guard let pointwise, x.dtype == .float32, x.rank >= 2, weight.rank == 2, x.count * weight.dim(0) >= smallest,
-      [x, weight].allSatisfy({ $0.dtype == .float32 && $0.device == .cpu }), bias.map({ $0.dtype == .float32 }) ?? true,
-      x.dim(-1) == weight.dim(1), ct_autocast(Device.cpu.code) < 0
+    let inputs = [x, weight] + (bias.map { [$0] } ?? [])
+    guard let operators, x.rank >= 2, weight.rank == 2, x.count * weight.dim(0) >= smallestProduct(x.dtype),
+      x.dim(-1) == weight.dim(1),
+      takes(inputs)
     else { return nil }
     func product() -> Tensor {
       call(
-        pointwise, .tensor(x), .tensor(weight), .optionalTensor(bias), .string("none"), .ints([]), .string(""))
+        operators.linear, .tensor(x), .tensor(weight), .optionalTensor(bias), .string("none"), .ints([]), .string(""))
     }
-    let inputs = [x, weight] + (bias.map { [$0] } ?? [])
     guard isGradEnabled, inputs.contains(where: \.requiresGrad) else { return product() }
     return attaching(withoutGrad(product), to: inputs) { gradient in
       let rows = gradient.reshaped(-1, weight.dim(0))
       return [
         x.requiresGrad ? gradient.linear(weight.transposed()) : nil,
-        weight.requiresGrad ? rows.transposed().linear(x.reshaped(-1, weight.dim(1)).transposed()) : nil,
+        weight.requiresGrad ? outer(rows, x.reshaped(-1, weight.dim(1))) : nil,
         bias?.requiresGrad == true ? rows.sum([0]) : nil,
       ]
     }
+  }
+
+  /// aᵀ b; in bfloat16 libtorch's own product, which is oneDNN's, too, does not mind that both are transposed.
+  private static func outer(_ a: Tensor, _ b: Tensor) -> Tensor {
+    a.dtype == .float32 ? a.transposed().linear(b.transposed()) : a.transposed().matmul(b)
+  }
+
+  // MARK: convolution
+
+  /// The frozen weight of a convolution in oneDNN's order.
+  struct ReorderedWeight {
+    fileprivate let weight: Tensor
+    /// Of the weight, which counts changes in place.
+    fileprivate let version: Int
+  }
+
+  /// x [N, in, H, W], weight [out, in, k, k] → [N, out, H', W']; nil where libtorch's own convolution is the better choice.
+  ///
+  /// - Parameter reordered: what the layer keeps of its weight between calls.
+  static func convolution(
+    _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, stride: Int, padding: Int, reordered: inout ReorderedWeight?
+  ) -> Tensor? {
+    guard let operators, weight.count >= smallestConvolution(x.dtype), x.rank == 4, !weight.requiresGrad,
+      bias?.requiresGrad != true, x.dim(1) == weight.dim(1),
+      takes([x, weight] + (bias.map { [$0] } ?? []))
+    else { return nil }
+    let sides: [Value] = [.ints([padding, padding]), .ints([stride, stride]), .ints([1, 1]), .int(1)]
+    if reordered?.version != weight.version {
+      let result = withoutGrad { call(operators.reorderedConvolution, [.tensor(weight)] + sides + [.ints(x.shape)], capacity: 1) }
+      guard case .tensor(let tensor)? = result.first else { return nil }
+      reordered = ReorderedWeight(weight: tensor, version: weight.version)
+    }
+    let own = reordered!.weight
+    let output = withoutGrad {
+      let result = call(
+        operators.convolution,
+        [.tensor(x), .tensor(own), .optionalTensor(bias)] + sides + [.string("none"), .ints([]), .string("")], capacity: 1)
+      if case .tensor(let tensor)? = result.first { return tensor }
+      return Tensor.failed
+    }
+    guard isGradEnabled, x.requiresGrad else { return output }
+    return attaching(output, to: [x]) { gradient in
+      [gradient.convolutionInputGradient(input: x, weight: weight, stride: stride, padding: padding)]
+    }
+  }
+
+  // MARK: attention
+
+  /// softmax(q kᵀ / √width) v in blocks of queries, with products at the rate of matrices and scores in float32; nil where
+  /// libtorch's own attention is the better choice. Without gradients.
+  ///
+  /// - Parameters: q [N, heads, L, width], k and v [N, heads, S, width].
+  static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor) -> Tensor? {
+    guard operators != nil, query.rank == 4, query.dim(2) * key.dim(2) * query.dim(3) >= smallestAttention,
+      !(isGradEnabled && [query, key, value].contains(where: \.requiresGrad)), takes([query, key, value])
+    else { return nil }
+    let (count, heads, length, width) = (query.dim(0), query.dim(1), query.dim(2), query.dim(3))
+    let queries = (query.to(dtype: .float32) * (1 / Double(width).squareRoot())).contiguous()
+    let keys = key.to(dtype: .float32).contiguous()
+    let values = value.contiguous()
+    // Scores of a block stay in the cache.
+    let block = Swift.max(64, (1 << 21) / key.dim(2))
+    let pictures = (0..<count).map { picture in
+      let attended = (0..<heads).map { head in
+        let (ownKeys, ownValues) = (keys[picture][head], values[picture][head].transposed())
+        let blocks = stride(from: 0, to: length, by: block).map { start in
+          queries[picture][head][start..<Swift.min(start + block, length)].linear(ownKeys).softmax(-1)
+            .to(dtype: value.dtype).linear(ownValues)
+        }
+        return blocks.count == 1 ? blocks[0] : Tensor.concatenated(blocks)  // [L, width]
+      }
+      return Tensor.concatenated(attended, along: 1)
+    }
+    return Tensor.stacked(pictures).reshaped(count, length, heads, width).transposed(1, 2)
   }
 }

@@ -134,6 +134,8 @@ enum Ops {
   // networks
   static let linear = Operator("aten::linear")
   static let conv2d = Operator("aten::conv2d")
+  static let convolutionBackward = Operator("aten::convolution_backward")
+  static let version = Operator("aten::_version")
   static let groupNorm = Operator("aten::group_norm")
   static let layerNorm = Operator("aten::layer_norm")
   static let embedding = Operator("aten::embedding")

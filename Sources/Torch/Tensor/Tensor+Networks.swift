@@ -14,6 +14,14 @@ extension Tensor {
       Ops.conv2d, .tensor(self), .tensor(weight), .optionalTensor(bias), .ints([stride, stride]), .ints([padding, padding]))
   }
 
+  /// dL/dx of `conv2d` from the receiver, dL/dy [N, out, H', W'].
+  func convolutionInputGradient(input: Tensor, weight: Tensor, stride: Int, padding: Int) -> Tensor {
+    callMany(
+      Ops.convolutionBackward, .tensor(self), .tensor(input), .tensor(weight), .none, .ints([stride, stride]),
+      .ints([padding, padding]), .ints([1, 1]), .bool(false), .ints([0, 0]), .int(1), .bools([true, false, false]),
+      capacity: 3)[0]
+  }
+
   /// x [N, C, ...] normalised over each of `groups` groups of channels.
   public func groupNorm(_ groups: Int, weight: Tensor?, bias: Tensor?, epsilon: Double) -> Tensor {
     call(
@@ -33,7 +41,8 @@ extension Tensor {
   public static func attention(
     _ query: Tensor, _ key: Tensor, _ value: Tensor, mask: Tensor? = nil, isCausal: Bool = false
   ) -> Tensor {
-    call(
+    if mask == nil, !isCausal, let attended = OneDNN.attention(query, key, value) { return attended }
+    return call(
       Ops.attention, .tensor(query), .tensor(key), .tensor(value), .optionalTensor(mask), .double(0), .bool(isCausal))
   }
 

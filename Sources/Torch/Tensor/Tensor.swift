@@ -56,6 +56,12 @@ public struct Tensor {
 
   public var device: Device { Device(code: ct_tensor_device(pointer)) }
 
+  /// How often the elements have been changed in place.
+  var version: Int {
+    if case .int(let version)? = call(Ops.version, [.tensor(self)], capacity: 1).first { return version }
+    return -1
+  }
+
   public var isContiguous: Bool { ct_tensor_is_contiguous(pointer) }
 
   /// Whether both are the same libtorch tensor (not: equal elements).

@@ -4,7 +4,7 @@ internal import Merging
 internal import OrderedCollections
 internal import Torch
 
-/// Random latents, timesteps and prompts, and the clock of the forward passes.
+/// Random latents, timesteps and prompts.
 final class RandomProbe: FidelityProbe {
   struct Input {
     let noisy: Tensor
@@ -13,16 +13,17 @@ final class RandomProbe: FidelityProbe {
   }
 
   let projections: Projections
-  /// What predictions have taken since this was last set to 0.
-  var seconds = 0.0
   private let model: BenchmarkModel
-  private let size: (height: Int, width: Int)
+  /// Height and width in latents.
+  private let size: Int
+  private let batch: Int
   /// Of CLIP's text encoders.
   private static let tokens = 77
 
-  init(_ model: BenchmarkModel, size: (height: Int, width: Int)) {
+  init(_ model: BenchmarkModel, size: Int, batch: Int) {
     self.model = model
     self.size = size
+    self.batch = batch
     projections = model.projections
   }
 
@@ -31,24 +32,21 @@ final class RandomProbe: FidelityProbe {
     func noise(_ shape: [Int]) -> Tensor {
       Tensor.randn(shape, generator: generator).to(dtype: model.dtype, device: model.device)
     }
-    let sides = [size.height, size.width].map { $0 * model.pixelsPerLatent }
+    let side = size * model.pixelsPerLatent
     let added = settings.projectionClassEmbeddingsInputDim.map { all in
       (
-        textEmbeds: noise([1, all - 6 * (settings.additionTimeEmbedDim ?? 0)]),
-        timeIds: Tensor(sides + [0, 0] + sides, shape: [1, 6]).to(device: model.device)
+        textEmbeds: noise([batch, all - 6 * (settings.additionTimeEmbedDim ?? 0)]),
+        timeIds: Tensor([side, side, 0, 0, side, side], shape: [1, 6]).to(device: model.device).tiled([batch, 1])
       )
     }
     return Input(
-      noisy: noise([1, settings.inChannels, size.height, size.width]),
-      timesteps: Tensor.randint(0..<1000, [1], generator: generator).to(device: model.device),
-      conditioning: Conditioning(states: noise([1, Self.tokens, settings.crossAttentionDim.numbers[0]]), added: added))
+      noisy: noise([batch, settings.inChannels, size, size]),
+      timesteps: Tensor.randint(0..<1000, [batch], generator: generator).to(device: model.device),
+      conditioning: Conditioning(states: noise([batch, Self.tokens, settings.crossAttentionDim.numbers[0]]), added: added))
   }
 
   func prediction(of input: Input) -> Tensor {
-    let clock = ContinuousClock()
-    let began = clock.now
-    defer { seconds += (clock.now - began) / .seconds(1) }
-    return model.unet(
+    model.unet(
       sample: input.noisy, timestep: input.timesteps, encoderHiddenStates: input.conditioning.states,
       addedConditions: input.conditioning.added
     ).to(dtype: .float32)

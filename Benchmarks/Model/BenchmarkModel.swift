@@ -4,10 +4,20 @@ internal import Merging
 internal import OrderedCollections
 internal import Torch
 
-/// A U-Net to measure: a published architecture with random weights, or one from a folder.
+/// A model to measure: a published architecture with random weights, or one from a folder.
 struct BenchmarkModel {
-  let name: String
+  /// What is needed of it; the rest takes no memory.
+  struct Parts: OptionSet {
+    let rawValue: Int
+
+    static let unet = Parts(rawValue: 1)
+    static let autoencoder = Parts(rawValue: 2)
+    static let all: Parts = [.unet, .autoencoder]
+  }
+
   let unet: UNet2DConditionModel
+  let vae: AutoencoderKL
+  /// Of the U-Net.
   let projections: Projections
   let dtype: DType
   let device: Device
@@ -15,23 +25,23 @@ struct BenchmarkModel {
   let pixelsPerLatent: Int
   private let pool: NumberPool
 
-  init(_ name: String, dtype: DType, device: Device, seed: UInt64) throws {
+  init(_ name: String, dtype: DType, device: Device, parts: Parts, seed: UInt64) throws {
     (self.dtype, self.device) = (dtype, device)
     pool = NumberPool(dtype: dtype, device: device, generator: Generator(seed: seed))
     let store: WeightStore
     if let configuration = Self.published[name] {
-      self.name = "\(name) with random weights"
-      pixelsPerLatent = 8
       store = WeightStore(.shapes, dtype: dtype, device: device)
       unet = try UNet2DConditionModel(configuration, store.root)
-      pool.fill(store.parameters)
+      if parts.contains(.unet) { pool.fill(store.parameters) }
+      let autoencoder = WeightStore(.shapes, dtype: dtype, device: device)
+      vae = try AutoencoderKL(.init(), autoencoder.root)
+      if parts.contains(.autoencoder) { pool.fill(autoencoder.parameters) }
     } else {
       let folder = try CheckpointFolder(path: name)
-      self.name = folder.path
-      let vae = try folder.part("vae").configuration(AutoencoderKL.Configuration.self)
-      pixelsPerLatent = 1 << (vae.blockOutChannels.count - 1)
       (unet, store) = try folder.unet(dtype: dtype, device: device)
+      vae = try folder.vae(dtype: dtype, device: device).0
     }
+    pixelsPerLatent = vae.scale
     projections = .joining([(.unet, store.projections)])
   }
 
@@ -49,17 +59,14 @@ struct BenchmarkModel {
     ]
   }
 
-  /// Height and width in latents.
+  /// Height and width of a square picture in latents.
   ///
+  /// - Parameter pixels: nil for the size that the model was trained on.
   /// - Throws: `SizeError` for a size that is not a whole number of latents.
-  func latentSize(width: Int?, height: Int?) throws -> (height: Int, width: Int) {
-    func latents(_ pixels: Int?, _ side: KeyPath<[Int], Int?>) throws -> Int {
-      let trained = unet.configuration.sampleSize.map(\.numbers)?[keyPath: side] ?? 64
-      guard let pixels else { return trained }
-      guard pixels > 0, pixels % pixelsPerLatent == 0 else { throw SizeError(pixels: pixels, step: pixelsPerLatent) }
-      return pixels / pixelsPerLatent
-    }
-    return (try latents(height, \.first), try latents(width, \.last))
+  func latentSize(_ pixels: Int?) throws -> Int {
+    guard let pixels else { return unet.configuration.sampleSize?.numbers[0] ?? 64 }
+    guard pixels > 0, pixels % pixelsPerLatent == 0 else { throw SizeError(pixels: pixels, step: pixelsPerLatent) }
+    return pixels / pixelsPerLatent
   }
 
   /// Two random LoRAs on all attention projections, each with a tenth of the spread of the weights.

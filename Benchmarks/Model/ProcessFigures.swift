@@ -22,21 +22,3 @@ enum ProcessFigures {
     return getloadavg(&averages, 1) == 1 ? averages[0] : .nan
   }
 }
-
-extension Int {
-  var gibibytes: String { "\((Double(self) / 1_073_741_824).rounded(to: 2)) GiB" }
-}
-
-extension Double {
-  var seconds: String { "\(rounded(to: 2)) s" }
-
-  func rounded(to places: Int) -> String { String(format: "%.\(places)f", self) }
-}
-
-extension [Double] {
-  /// The middle one, or the mean of the middle two.
-  var median: Double {
-    let ordered = sorted()
-    return (ordered[(count - 1) / 2] + ordered[count / 2]) / 2
-  }
-}

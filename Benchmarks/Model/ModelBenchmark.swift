@@ -1,0 +1,100 @@
+public import ArgumentParser
+internal import Diffusion
+internal import Foundation
+internal import LoRA
+internal import Merging
+internal import OrderedCollections
+public import Torch
+
+struct ModelBenchmark: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ModelBenchmark",
+    abstract: "Time and memory of one kind of work on random weights and random LoRAs.",
+    discussion: """
+      Weights are random, so the numbers mean nothing and the work is the same. Prints JSON: seconds of each repetition after \
+      the first, which sets up memory, and the largest amount of physical memory the process has held. Figures are only as \
+      good as the machine is idle; the load average is among them. Scripts/bench.py runs this in turns with PyTorch.
+      """)
+
+  @Option(help: ArgumentHelp("\(Work.allCases.map(\.rawValue).joined(separator: ", ")).", valueName: "name"))
+  var work = Work.zipStep
+
+  @Option(help: ArgumentHelp("sdxl, sd15, or a folder in diffusers layout.", valueName: "name or dir"))
+  var model = "sdxl"
+
+  @Option(help: "Side of the picture in pixels; as the model was trained where none is given.")
+  var size: Int?
+
+  @Option(help: "float32 or bfloat16.")
+  var dtype: DType = .bfloat16
+
+  @Option(help: "cpu, cuda or mps.")
+  var device: Device = .cpu
+
+  @Option(help: "Rank of the LoRAs.")
+  var rank = 64
+
+  @Option(help: "Pictures of a batch.")
+  var batch = 1
+
+  @Option(help: "Sampling steps of a picture.")
+  var samplingSteps = 4
+
+  @Option(help: "Repetitions that count.")
+  var repetitions = 3
+
+  @Flag(help: "Compute activations again in the backward pass instead of keeping them.")
+  var checkpointing = false
+
+  @Option(help: "Threads of one operation; libtorch's choice where no number is given.")
+  var threads: Int?
+
+  @Option(help: "Seed of weights, LoRAs, latents and prompts.")
+  var seed: UInt64 = 0
+
+  func validate() throws {
+    guard dtype.isFloatingPoint else { throw ValidationError("--dtype \(dtype): expected float32 or bfloat16") }
+    guard device.isAvailable else { throw ValidationError("--device \(device): libtorch finds no such device") }
+    guard [rank, batch, samplingSteps, repetitions, threads ?? 1].allSatisfy({ $0 > 0 }) else {
+      throw ValidationError("--rank, --batch, --sampling-steps, --repetitions and --threads must be at least 1")
+    }
+  }
+
+  func run() throws {
+    if let threads { Engine.threads = threads }
+    var figures = Figures(load: ProcessFigures.loadAverage)
+    try withTorchErrors {
+      let work = try work.prepared(
+        BenchmarkSettings(
+          model: model, size: size, dtype: dtype, device: device, rank: rank, batch: batch, samplingSteps: samplingSteps,
+          checkpointing: checkpointing, seed: seed))
+      figures.memoryAfterSetUp = ProcessFigures.peakMemory
+      let clock = ContinuousClock()
+      for repetition in 0...repetitions {
+        let began = clock.now
+        try work()
+        if repetition > 0 { figures.seconds.append((clock.now - began) / .seconds(1)) }
+      }
+    }
+    figures.peakMemory = ProcessFigures.peakMemory
+    print(String(decoding: try JSONEncoder().encode(figures), as: UTF8.self))
+  }
+
+  /// What peers print, too.
+  private struct Figures: Encodable {
+    var engine = "ziplora, libtorch \(Engine.version)"
+    var threads = Engine.threads
+    var seconds: [Double] = []
+    var memoryAfterSetUp = 0
+    var peakMemory = 0
+    let load: Double
+  }
+}
+
+extension DType: ExpressibleByArgument {
+  public init?(argument: String) { self.init(named: argument) }
+}
+
+extension Device: ExpressibleByArgument {
+  public init?(argument: String) { self.init(named: argument) }
+}

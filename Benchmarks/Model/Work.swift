@@ -1,0 +1,99 @@
+internal import ArgumentParser
+internal import Diffusion
+internal import LoRA
+internal import Merging
+internal import OrderedCollections
+internal import Torch
+internal import Training
+
+struct BenchmarkSettings {
+  let model: String
+  let size: Int?
+  let dtype: DType
+  let device: Device
+  let rank: Int
+  let batch: Int
+  let samplingSteps: Int
+  let checkpointing: Bool
+  let seed: UInt64
+}
+
+/// What can be measured.
+enum Work: String, CaseIterable, ExpressibleByArgument {
+  /// A pass of the U-Net without gradients.
+  case unet
+  /// What `ziplora zip` repeats: two passes with one LoRA alone, two of the merged model and their backward passes, and the
+  /// update of the coefficients.
+  case zipStep = "zip-step"
+  /// What `ziplora train` repeats: a pass with a LoRA, its backward pass, and the update of the LoRA.
+  case trainStep = "train-step"
+  /// Sampling with guidance and decoding.
+  case picture
+  /// Latents to pixels.
+  case decode
+
+  /// - Returns: one repetition.
+  func prepared(_ settings: BenchmarkSettings) throws -> () throws -> Void {
+    let model = try BenchmarkModel(
+      settings.model, dtype: settings.dtype, device: settings.device,
+      parts: self == .decode ? .autoencoder : self == .picture ? .all : .unet,
+      seed: settings.seed)
+    let size = try model.latentSize(settings.size)
+    let generator = Generator(seed: settings.seed &+ 1)
+    switch self {
+    case .unet:
+      let probe = RandomProbe(model, size: size, batch: settings.batch)
+      let input = probe.draw(0, generator: generator)
+      return { withoutGrad { _ = probe.prediction(of: input) } }
+    case .zipStep:
+      model.unet.checkpointing = settings.checkpointing
+      let probe = RandomProbe(model, size: size, batch: settings.batch)
+      let zip = try ZipLoRA(
+        try model.adapters(rank: settings.rank), probe: probe, options: ZipOptions(steps: .max, seed: settings.seed))
+      return { try zip.step() }
+    case .trainStep:
+      model.unet.checkpointing = settings.checkpointing
+      return try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)
+    case .picture:
+      let input = RandomProbe(model, size: size, batch: 2 * settings.batch).draw(0, generator: generator)
+      let plan = try Sampler.euler.plan(.stableDiffusion, steps: settings.samplingSteps)
+      let denoiser = Guidance(
+        EpsilonDenoiser { sample, level in
+          model.unet(
+            sample: sample.to(dtype: model.dtype),
+            timestep: Tensor.full([2 * settings.batch], level.timestep, device: model.device),
+            encoderHiddenStates: input.conditioning.states, addedConditions: input.conditioning.added
+          ).to(dtype: .float32)
+        }, scale: 5)
+      let noise = Tensor.randn([settings.batch, 4, size, size], generator: generator).to(device: model.device)
+      return {
+        let fresh = NoiseSource((0..<settings.batch).map { Generator(seed: UInt64($0)) }, dtype: .float32)
+        let latents = try Sampler.euler.sample(denoiser, noise: noise, plan: plan, fresh: fresh)
+        _ = withoutGrad { model.vae.decode(latents.to(dtype: model.dtype)) }
+      }
+    case .decode:
+      let latents = Tensor.randn([settings.batch, 4, size, size], generator: generator)
+        .to(dtype: model.dtype, device: model.device)
+      return { _ = withoutGrad { model.vae.decode(latents) } }
+    }
+  }
+
+  private func trainStep(
+    _ model: BenchmarkModel, _ probe: RandomProbe, rank: Int, _ generator: Generator
+  ) throws -> () throws -> Void {
+    let adapter = try Adapter.trainable(
+      at: try Targets.attention.paths(in: ModuleNames(model.projections)), of: model.projections, rank: rank,
+      alpha: Double(rank), generator: generator)
+    let leaves = adapter.factors.values.flatMap { [$0.down.requiringGrad(), $0.up.requiringGrad()] }
+    let attachment = try Attachment(adapter, to: model.projections)
+    let optimizer = AdamW(leaves, .init(learningRate: 1e-4, weightDecay: 0.01))
+    return {
+      let input = probe.draw(0, generator: generator)
+      let target = Tensor.randn(input.noisy.shape, generator: generator).to(device: model.device)
+      attachment.whileAttached { probe.prediction(of: input).meanSquaredError(target).backward() }
+      optimizer.clipGradients(to: 1)
+      optimizer.step()
+      optimizer.zeroGrad()
+    }
+  }
+}
