@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench-zip bench-svd
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-svd
 .PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
@@ -11,10 +11,10 @@ DEMO_OUTPUT ?= demo
 # Where the experiments keep everything; the same command goes on with what is there.
 REPRODUCE_OUTPUT ?= runs
 
-# What `make bench-zip` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one),
-# which `make check-consumers` takes, too.
-BENCH_OPTIONS ?= --width 512 --height 512 --dtype bfloat16 --steps 3
-BENCH_ROUNDS ?= 1 2
+# What `make bench` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one), which
+# `make check-consumers` takes, too.
+BENCH_CASES ?=
+BENCH_ROUNDS ?= 2
 BENCH_PYTHON ?= .venv-goldens/bin/python
 
 # How long `make fuzz` runs, and in how many processes.
@@ -65,12 +65,9 @@ goldens: ## make the tests' reference values again, with pinned Python packages 
 check-consumers: build ## let diffusers and PEFT load every kind of file that ziplora writes (Docs/Parity.md)
 	"$(BENCH_PYTHON)" Scripts/check_consumers.py
 
-bench-zip: bootstrap ## time a zip step of SDXL's size, in turns with PyTorch's (Docs/SPEED.md)
-	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ZipStepBenchmark
-	@set -e; for round in $(BENCH_ROUNDS); do \
-	  .build/release/ZipStepBenchmark --model sdxl $(BENCH_OPTIONS); \
-	  "$(BENCH_PYTHON)" Scripts/peer_zip_step.py --way lowrank $(BENCH_OPTIONS); \
-	done
+bench: bootstrap ## time passes and steps of SDXL's size, in turns with PyTorch's (BENCH_CASES="unet:512:bfloat16", Docs/SPEED.md)
+	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ModelBenchmark
+	"$(BENCH_PYTHON)" Scripts/bench.py --rounds $(BENCH_ROUNDS) $(BENCH_CASES)
 
 bench-svd: bootstrap ## time merging a rank-64 pair at SDXL's layers by svd, beside a dense SVD (Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product SVDMergeBenchmark

@@ -261,7 +261,7 @@ let package = Package(
   cxxLanguageStandard: .cxx20
 )
 
-// Benchmarks join the package only when asked for (`make bench-zip`, `make bench-svd`), so that a plain build does not make them.
+// Benchmarks join the package only when asked for (`make bench`, `make bench-svd`), so that a plain build does not make them.
 if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
   package.targets.append(
     .executableTarget(

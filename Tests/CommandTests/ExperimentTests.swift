@@ -28,6 +28,7 @@ import Workflows
       - {name: mixed, loras: [subject, style], combine: predictions}
       - {name: thin, loras: [subject], sparsity: 0.5}
       - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
+      - {name: mended, of: zipped, replace: [down_blocks, mid_block, up_blocks], from: direct merge}
       - {name: three, merge: direct, with: [dog]}
 
     """
@@ -49,7 +50,9 @@ import Workflows
     try #require(first.status == 0, "\(first.errors)")
     let results = try results()
     #expect(
-      results.rows.map(\.name) == ["base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "three"]
+      results.rows.map(\.name) == [
+        "base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "mended", "three",
+      ]
         && results.pairs == ["cat-notebook"])
     #expect(
       results.columns == [
@@ -61,8 +64,10 @@ import Workflows
     // Direct merge is both LoRAs at once, to the rounding of a picture.
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
+    // All layers of direct merge are direct merge.
+    #expect(results.rows[6].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[6])")
     // A third LoRA adds what it changes.
-    #expect(results.rows[6].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
+    #expect(results.rows[7].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
     // Half of what each LoRA changes is missing, and the other's half is there instead.
     #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
@@ -135,6 +140,11 @@ import Workflows
       ("with: [dog]", "with: [cat]", "row \"three\": with: cat, beside cat-notebook; expected one of the other subjects"),
       ("merge: direct, with", "loras: [], with", "row \"three\": with goes with merge and zip alone"),
       ("batch: 2", "batch: 2, dtype: int4", "sampling.dtype: found int4; expected float32, bfloat16 or float16"),
+      (
+        "replace: [down_blocks, mid_block, up_blocks], from: direct merge", "replace: [down]",
+        "replace and from go together, with of"
+      ),
+      ("from: direct merge", "from: nothing", "row \"mended\": from names \"nothing\"; expected a row of merge or zip"),
       ("rows:", "encoders: {}\nrows:", "encoders: found none; expected clip, dino or both"),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),

@@ -117,6 +117,8 @@ extension Experiment.Row {
     zip = try mapping.mapping("zip").map(Experiment.Zip.init)
     joint = try mapping.mapping("joint").map(Experiment.Training.init)
     of = try mapping.text("of")
+    replace = try mapping.texts("replace") ?? replace
+    from = try mapping.text("from")
     weights =
       try mapping.list("weights") { node, place in
         guard let weight = node.float else { throw SettingError("\(place): expected a number") }

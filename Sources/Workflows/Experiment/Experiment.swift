@@ -52,8 +52,11 @@ public struct Experiment: Codable, Sendable {
     public var zip: Zip?
     /// One LoRA trained on the pictures of both.
     public var joint: Training?
-    /// Another row whose result is weighed anew.
+    /// Another row whose result is weighed anew, or has layers replaced.
     public var of: String?
+    /// Parts of module paths of layers that are as the row `from` has them.
+    public var replace: [String] = []
+    public var from: String?
     /// Of subject and style.
     public var weights: [Double] = [1, 1]
     /// Names of more subjects and styles that are merged or zipped with the two.
@@ -264,6 +267,14 @@ extension Experiment.Row {
       throw SettingError("row \"\(name)\": with goes with merge and zip alone")
     }
     guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
+    guard replace.isEmpty == (from == nil), replace.isEmpty || of != nil else {
+      throw SettingError("row \"\(name)\": replace and from go together, with of")
+    }
+    if let from {
+      guard let other = rows.first(where: { $0.name == from }), other.merge != nil || other.zip != nil else {
+        throw SettingError("row \"\(name)\": from names \"\(from)\"; expected a row of merge or zip")
+      }
+    }
     if let of {
       guard let other = rows.first(where: { $0.name == of }), other.zip != nil || other.merge == DirectMerge().name else {
         throw SettingError("row \"\(name)\": of names \"\(of)\"; expected a row of zip or of merge: direct")

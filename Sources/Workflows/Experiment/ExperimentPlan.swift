@@ -178,6 +178,13 @@ struct ExperimentPlan {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
       let source = "\(folder(other, pair))/merged.safetensors"
+      if let from = experiment.rows.first(where: { $0.name == row.from }) {
+        let replacement = "\(folder(from, pair))/merged.safetensors"
+        try add(
+          title, ReplaceLayers(base: experiment.base, lora: source, other: replacement, layers: row.replace, output: output),
+          record: record)
+        return [WeightedFile(merged)]
+      }
       try add(title, ReweightAdapter(lora: source, weights: row.weights, output: output), record: record)
     }
     return [WeightedFile(merged)]

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Times Benchmarks/Model in turns with PyTorch and diffusers doing the same work, and prints the table of Docs/SPEED.md.
+
+    bench.py [--rounds 2] [--threads N] [--output FILE.json] [CASE ...]
+
+A case is WORK:SIZE:DTYPE, such as unet:512:bfloat16 or zip-step:512:bfloat16; those of Docs/SPEED.md when none is given. zip-step is
+compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of its own, one after the
+other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
+smallest and the largest; ratios are ours / theirs. `rate` is the share of the rate of a bfloat16 or float32 product of 4096×5120×1280
+in this PyTorch on this machine.
+
+Needs what Scripts/peer_benchmark.py needs. `make bench` builds ModelBenchmark and runs this.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CASES = [
+    "unet:512:float32", "unet:512:bfloat16", "unet:1024:bfloat16", "zip-step:512:bfloat16", "train-step:512:bfloat16",
+    "picture:512:bfloat16", "decode:512:bfloat16",
+]
+PEERS = {"zip-step": ["zip-step", "zip-step-public"]}
+# Of SDXL's U-Net with one picture, as torch.utils.flop_counter counts them.
+UNET_TERAFLOPS = {256: 0.428, 512: 1.589, 1024: 6.761}
+
+
+def matrix_rate(dtype: str) -> float:
+    """Floating-point operations a second."""
+    x, weight = (torch.randn(shape, dtype=getattr(torch, dtype)) for shape in [(4096, 1280), (5120, 1280)])
+    rates = []
+    for _ in range(10):
+        began = time.perf_counter()
+        torch.nn.functional.linear(x, weight)
+        rates.append(2 * 4096 * 1280 * 5120 / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def run(command: list[str]) -> dict | None:
+    """The figures of one process; None where it failed, as it does when memory is short."""
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode != 0:
+        last = process.stderr.strip().splitlines()[-1:] or [f"ended by signal {-process.returncode}"]
+        print(f"{' '.join(command[:3])}: {last[0]}", file=sys.stderr)
+        return None
+    return json.loads(process.stdout.strip().splitlines()[-1])
+
+
+def measure(case: str, rounds: int, threads: int | None) -> list[dict]:
+    work, size, dtype = case.split(":")
+    options = ["--size", size, "--dtype", dtype] + (["--threads", str(threads)] if threads else [])
+    ours = [str(ROOT / ".build/release/ModelBenchmark"), "--work", work, *options]
+    peers = {peer: [sys.executable, str(ROOT / "Scripts/peer_benchmark.py"), "--work", peer, *options]
+             for peer in PEERS.get(work, [work])}
+    runs = {"ziplora": [], **{peer: [] for peer in peers}}
+    for _ in range(rounds):
+        for name, command in [("ziplora", ours), *peers.items()]:
+            figures = run(command)
+            if figures:
+                runs[name].append(figures)
+    rows = []
+    for name, found in runs.items():
+        seconds = [second for figures in found for second in figures["seconds"]]
+        if seconds:
+            rows.append({
+                "case": case, "by": name, "engine": found[0]["engine"], "threads": found[0]["threads"], "median": statistics.median(seconds),
+                "smallest": min(seconds), "largest": max(seconds), "peakMemory": max(figures["peakMemory"] for figures in found),
+                "load": max(figures["load"] for figures in found),
+            })
+    return rows
+
+
+def table(rows: list[dict], rates: dict[str, float]) -> str:
+    lines = ["| work | | seconds | ratio | peak GiB | ratio | rate |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        work, size, dtype = row["case"].split(":")
+        own = next(other for other in rows if other["case"] == row["case"])
+        against = "" if row is own else f"{own['median'] / row['median']:.2f}"
+        memory = "" if row is own else f"{own['peakMemory'] / row['peakMemory']:.2f}"
+        rate = f"{1e14 * UNET_TERAFLOPS[int(size)] / row['median'] / rates[dtype]:.0f} %" if work == "unet" else ""
+        title = f"{work}, {size}×{size}, {dtype}" if row is own else ""
+        seconds = f"{row['median']:.2f} ({row['smallest']:.2f}–{row['largest']:.2f})"
+        lines.append(f"| {title} | {row['by']} | {seconds} | {against} | {row['peakMemory'] / 2**30:.1f} | {memory} | {rate} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=CASES, metavar="CASE")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--output", type=pathlib.Path, help="keep the figures as JSON")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    rates = {dtype: matrix_rate(dtype) for dtype in ["float32", "bfloat16"]}
+    print(f"products: {rates['float32'] / 1e9:.0f} GFLOP/s in float32, {rates['bfloat16'] / 1e9:.0f} in bfloat16", flush=True)
+    rows = []
+    for case in options.cases:
+        found = measure(case, options.rounds, options.threads)
+        rows += found
+        print(table(found, rates), flush=True)
+        if options.output:
+            options.output.write_text(json.dumps(rows, indent=1) + "\n")
+    print(table(rows, rates))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+internal import LoRA
+internal import OrderedCollections
+public import Training
+
+/// A merged LoRA with some layers as another way to merge has made them: which layers cause what the two do differently?
+public struct ReplaceLayers: Workflow {
+  public static let name = "replace-layers"
+
+  /// What the LoRAs are for: module paths are this model's.
+  public var base: String
+  public var lora: String
+  /// Where the replaced layers come from: a LoRA with the same layers.
+  public var other: String
+  /// Parts of module paths, such as `down_blocks.1` or `attn2`.
+  public var layers: [String]
+  public var output: AdapterOutput
+
+  public func validate() throws { try output.validate() }
+
+  /// - Returns: how many layers were replaced.
+  public func run(progress: ProgressHandler) throws -> Int {
+    try validate()
+    let began = ContinuousClock.now
+    let sources = try AdapterFiles([lora, other], base: base, progress: progress)
+    var adapter = sources.adapters[0]
+    let replaced = adapter.factors.keys.filter { path in layers.contains { ".\(path).".contains(".\($0).") } }
+    guard !replaced.isEmpty else {
+      throw SettingError(
+        "\(lora): no layer lies under \(layers.joined(separator: ", ")); expected parts of paths such as down_blocks.1")
+    }
+    for path in replaced {
+      guard let factors = sources.adapters[1].factors[path] else {
+        throw SettingError("\(other): does not change \(path), which was to be taken from it")
+      }
+      adapter.factors[path] = factors
+    }
+    // What it was merged of no longer holds for all layers.
+    adapter.metadata = [:]
+    try sources.write(adapter, to: output)
+    try RunRecord(self, inputs: [lora, other], outputs: [output.path], began: began)
+      .write(to: Paths.record(of: output.path), overwrite: true)
+    return replaced.count
+  }
+}
