@@ -28,6 +28,7 @@ import Workflows
       - {name: mixed, loras: [subject, style], combine: predictions}
       - {name: thin, loras: [subject], sparsity: 0.5}
       - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
+      - {name: zipped in part, zip: {steps: 1, learning-rate: 0.1, scope: attn2.to_k}}
       - {name: mended, of: zipped, replace: [down_blocks, mid_block, up_blocks], from: direct merge}
       - {name: three, merge: direct, with: [dog]}
 
@@ -51,7 +52,7 @@ import Workflows
     let results = try results()
     #expect(
       results.rows.map(\.name) == [
-        "base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "mended", "three",
+        "base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "zipped in part", "mended", "three",
       ]
         && results.pairs == ["cat-notebook"])
     #expect(
@@ -65,14 +66,14 @@ import Workflows
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
     // All layers of direct merge are direct merge.
-    #expect(results.rows[6].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[6])")
+    #expect(results.rows[7].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[7])")
     // A third LoRA adds what it changes.
-    #expect(results.rows[7].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
+    #expect(results.rows[8].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
     // Half of what each LoRA changes is missing, and the other's half is there instead.
     #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
     #expect(report.contains("both, as they are"))
-    #expect(report.components(separatedBy: "<polyline").count == 3, "overlap before and after, of the row that zips")
+    #expect(report.components(separatedBy: "<polyline").count == 5, "overlap before and after, of the rows that zip")
 
     let pictures = "out/pairs/cat-notebook/direct-merge/styled"
     let names = try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted()
@@ -145,6 +146,7 @@ import Workflows
         "replace and from go together, with of"
       ),
       ("from: direct merge", "from: nothing", "row \"mended\": from names \"nothing\"; expected a row of merge or zip"),
+      ("scope: attn2.to_k", "scope: attention+noses", "scope: "),
       ("rows:", "encoders: {}\nrows:", "encoders: found none; expected clip, dino or both"),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),

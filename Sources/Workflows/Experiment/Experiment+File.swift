@@ -1,5 +1,6 @@
 internal import Diffusion
 internal import Foundation
+internal import LoRA
 internal import Toybox
 internal import Torch
 internal import Yams
@@ -137,6 +138,13 @@ extension Experiment.Zip {
     fidelity = try mapping.choice("fidelity") ?? fidelity
     similarity = try mapping.choice("similarity") ?? similarity
     lambda = try mapping.number("lambda") ?? lambda
+    if let text = try mapping.text("scope") {
+      do {
+        scope = try Targets(text)
+      } catch {
+        throw SettingError("scope: \(error)")
+      }
+    }
     initialValue = try mapping.number("initial-value") ?? initialValue
     closedForm = try mapping.whole("closed-form") ?? closedForm
     references = try mapping.choice("references") ?? references

@@ -1,5 +1,6 @@
 public import Diffusion
 internal import Foundation
+public import LoRA
 public import Merging
 internal import Toybox
 public import Torch
@@ -80,6 +81,8 @@ public struct Experiment: Codable, Sendable {
     public var fidelity = ZipObjective.Fidelity.norm
     public var similarity = ZipObjective.Similarity.cosine
     public var lambda = 0.01
+    /// Which layers; the others are added up.
+    public var scope = Targets.attention
     /// Of every coefficient at the start.
     public var initialValue = 1.0
     /// Passes of the closed form that replaces it; none when 0.

@@ -204,7 +204,7 @@ struct ExperimentPlan {
     return ZipAdapters(
       base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]), batch: zip.batch,
       options: ZipOptions(
-        objective: objective, steps: zip.steps, learningRate: zip.learningRate, initialValue: zip.initialValue,
+        objective: objective, steps: zip.steps, learningRate: zip.learningRate, scope: zip.scope, initialValue: zip.initialValue,
         closedForm: zip.closedForm > 0 ? ClosedForm(passes: zip.closedForm) : nil, seed: zip.seed),
       references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
   }
