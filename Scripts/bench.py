@@ -6,8 +6,7 @@
 A case is WORK:SIZE:DTYPE, such as unet:512:bfloat16 or zip-step:512:bfloat16; those of Docs/SPEED.md when none is given. zip-step is
 compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of its own, one after the
 other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
-smallest and the largest; ratios are ours / theirs. `rate` is the share of the rate of a bfloat16 or float32 product of 4096×5120×1280
-in this PyTorch on this machine.
+smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN.
 
 Needs what Scripts/peer_benchmark.py needs. `make bench` builds ModelBenchmark and runs this.
 """
@@ -38,7 +37,7 @@ def matrix_rate(dtype: str) -> float:
     rates = []
     for _ in range(10):
         began = time.perf_counter()
-        torch.nn.functional.linear(x, weight)
+        torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
         rates.append(2 * 4096 * 1280 * 5120 / (time.perf_counter() - began))
     return statistics.median(rates)
 
