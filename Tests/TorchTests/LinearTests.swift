@@ -55,6 +55,18 @@ import Torch
     #expect(!withoutGrad { linear(leaves([true, true, true])) }.requiresGrad)
   }
 
+  @Test("parts of matrices, and gradients that are one number everywhere")
+  func gaps() throws {
+    let (wide, high) = (Tensor.concatenated([weight, weight], along: 1), Tensor.concatenated([x, x], along: 2))
+    let (part, rows) = (wide.narrow(1, from: 130, count: 130), high.narrow(2, from: 0, count: 130))
+    #expect(!part.isContiguous && !rows.isContiguous)
+    #expect(try relative(rows.linear(part, bias), plain([x, weight, bias])) < 1e-5)
+    let (found, expected) = (leaves([true, true, true]), leaves([true, true, true]))
+    linear(found).sum().backward()
+    plain(expected).sum().backward()
+    for (one, other) in zip(found, expected) { #expect(try relative(one.grad, other.grad) < 1e-5) }
+  }
+
   @Test("gradients of gradients")
   func second() throws {
     func both(_ product: ([Tensor]) -> Tensor) throws -> (Tensor?, Tensor?) {

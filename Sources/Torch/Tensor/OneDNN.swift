@@ -53,12 +53,12 @@ enum OneDNN {
   static func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor? {
     let inputs = [x, weight] + (bias.map { [$0] } ?? [])
     guard let operators, x.rank >= 2, weight.rank == 2, x.count * weight.dim(0) >= smallestProduct(x.dtype),
-      x.dim(-1) == weight.dim(1),
-      takes(inputs)
+      x.dim(-1) == weight.dim(1), takes(inputs)
     else { return nil }
     func product() -> Tensor {
       call(
-        operators.linear, .tensor(x), .tensor(weight), .optionalTensor(bias), .string("none"), .ints([]), .string(""))
+        operators.linear, .tensor(dense(x)), .tensor(dense(weight)), .optionalTensor(bias), .string("none"), .ints([]),
+        .string(""))
     }
     guard isGradEnabled, inputs.contains(where: \.requiresGrad) else { return product() }
     return attaching(withoutGrad(product), to: inputs) { gradient in
@@ -69,6 +69,12 @@ enum OneDNN {
         bias?.requiresGrad == true ? rows.sum([0]) : nil,
       ]
     }
+  }
+
+  /// The elements without gaps, row by row or column by column: for other orders, such as that of a part of a matrix, oneDNN falls
+  /// back to plain loops.
+  private static func dense(_ tensor: Tensor) -> Tensor {
+    tensor.isContiguous || tensor.rank == 2 && tensor.transposed().isContiguous ? tensor : tensor.contiguous()
   }
 
   /// aᵀ b; in bfloat16 libtorch's own product, which is oneDNN's, too, does not mind that both are transposed.
@@ -95,19 +101,18 @@ enum OneDNN {
       bias?.requiresGrad != true, x.dim(1) == weight.dim(1),
       takes([x, weight] + (bias.map { [$0] } ?? []))
     else { return nil }
-    let sides: [Value] = [.ints([padding, padding]), .ints([stride, stride]), .ints([1, 1]), .int(1)]
+    let (paddings, strides) = (Value.ints([padding, padding]), Value.ints([stride, stride]))
     if reordered?.version != weight.version {
-      let result = withoutGrad { call(operators.reorderedConvolution, [.tensor(weight)] + sides + [.ints(x.shape)], capacity: 1) }
-      guard case .tensor(let tensor)? = result.first else { return nil }
-      reordered = ReorderedWeight(weight: tensor, version: weight.version)
+      let ordered = withoutGrad {
+        call(
+          operators.reorderedConvolution, .tensor(weight), paddings, strides, .ints([1, 1]), .int(1), .ints(x.shape))
+      }
+      reordered = ReorderedWeight(weight: ordered, version: weight.version)
     }
-    let own = reordered!.weight
     let output = withoutGrad {
-      let result = call(
-        operators.convolution,
-        [.tensor(x), .tensor(own), .optionalTensor(bias)] + sides + [.string("none"), .ints([]), .string("")], capacity: 1)
-      if case .tensor(let tensor)? = result.first { return tensor }
-      return Tensor.failed
+      call(
+        operators.convolution, .tensor(x), .tensor(reordered!.weight), .optionalTensor(bias), paddings, strides, .ints([1, 1]),
+        .int(1), .string("none"), .ints([]), .string(""))
     }
     guard isGradEnabled, x.requiresGrad else { return output }
     return attaching(output, to: [x]) { gradient in
