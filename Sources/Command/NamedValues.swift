@@ -4,6 +4,7 @@ public import Diffusion
 internal import LoRA
 public import Merging
 public import Torch
+public import Toybox
 public import Training
 public import Workflows
 
@@ -51,5 +52,6 @@ extension Sampler: ExpressibleByArgument {
 
 extension NoiseSchedule.PredictionType: ExpressibleByArgument {}
 extension LearningRate.Shape: ExpressibleByArgument {}
+extension BaseArchitecture: ExpressibleByArgument {}
 extension ZipObjective.Fidelity: ExpressibleByArgument {}
 extension ZipObjective.Similarity: ExpressibleByArgument {}

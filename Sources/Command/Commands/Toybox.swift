@@ -14,19 +14,24 @@ struct Toybox: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Train the Toybox base from nothing, with its oracle and the encoders of the paper's scores.",
       discussion: """
-        About three hours on two cores. The same command continues an interrupted training from its work folder. \
+        About three hours on two cores; a second architecture with the same work folder takes over everything but U-Net \
+        and text encoders. The same command continues an interrupted training. \
         The base so far is written to the output folder now and then, to be looked at with 'ziplora generate'.
         """)
 
     @Option(help: ArgumentHelp("Folder of the finished base, in diffusers layout.", valueName: "dir"))
     var output: String
 
+    @Option(help: "The published model that it is a miniature of.")
+    var architecture = BaseArchitecture.stableDiffusionXL
+
     @Option(help: ArgumentHelp("Folder for pictures and states; about 1 GB.", valueName: "dir"))
     var work = "runs/toybox"
 
     func run() throws {
       let bar = ProgressBar()
-      try withTorchErrors { try ToyboxBase(recipe: BaseRecipe(), work: work, output: output).train(progress: bar.show) }
+      let recipe = BaseRecipe(architecture: architecture)
+      try withTorchErrors { try ToyboxBase(recipe: recipe, work: work, output: output).train(progress: bar.show) }
       print(output)
     }
   }

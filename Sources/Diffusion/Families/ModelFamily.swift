@@ -1,4 +1,4 @@
-import Torch
+package import Torch
 
 /// Models that are put together and prompted in the same way: what a pipeline must know beyond the parts' own settings.
 ///
@@ -19,7 +19,7 @@ public struct ModelFamily: Sendable {
   let additionEmbedType: UNet2DConditionModel.AdditionEmbedType?
   public let textEncoders: [TextEncoderParts]
   /// Text states [N, L, D] and pooled text [N, P] from what the text encoders say.
-  let combine: @Sendable ([CLIPTextModel.Output]) -> (states: Tensor, textEmbeds: Tensor?)
+  package let combine: @Sendable ([CLIPTextModel.Output]) -> (states: Tensor, textEmbeds: Tensor?)
 
   /// The family of a checkpoint.
   ///

@@ -5,7 +5,7 @@ internal import SafeTensors
 internal import Tokenization
 internal import Torch
 
-/// Writes the base as a folder that diffusers' StableDiffusionXLPipeline loads.
+/// Writes the base as a folder that diffusers' pipeline of its architecture loads.
 struct BaseFolder {
   let path: String
 
@@ -15,24 +15,20 @@ struct BaseFolder {
   }
 
   func write(tokenizer: CLIPTokenizer, autoencoder: AutoencoderTraining, scalingFactor: Double, base: BaseTraining) throws {
-    for component in ["tokenizer", "tokenizer_2"] {
+    let architecture = base.recipe.architecture
+    for component in architecture.family.textEncoders.map(\.tokenizer) {
       try FileManager.default.createDirectory(atPath: "\(path)/\(component)", withIntermediateDirectories: true)
       try tokenizer.save(to: URL(fileURLWithPath: "\(path)/\(component)"))
     }
-    let vocabulary = tokenizer.count
-    let end = tokenizer.eosTokenID
     var vae: AutoencoderKL.Configuration = try Self.configuration(BaseConfiguration.vae)
     vae.scalingFactor = scalingFactor
     try write("vae", try Self.json(vae), autoencoder.store, "diffusion_pytorch_model")
-    try write("unet", BaseConfiguration.unet, base.unetStore, "diffusion_pytorch_model")
-    let text = BaseConfiguration.textEncoder(vocabulary: vocabulary, end: end)
-    try write("text_encoder", text, base.textStore, "model")
-    let text2 = BaseConfiguration.textEncoder2(vocabulary: vocabulary, end: end)
-    try write("text_encoder_2", text2, base.textStore2, "model")
+    try write("unet", architecture.unet, base.unetStore, "diffusion_pytorch_model")
+    for encoder in base.textEncoders { try write(encoder.folder, encoder.configuration, encoder.store, "model") }
     try FileManager.default.createDirectory(atPath: "\(path)/scheduler", withIntermediateDirectories: true)
     try AtomicFile.write(
       BaseConfiguration.scheduler + "\n", to: "\(path)/scheduler/scheduler_config.json", overwrite: true)
-    try AtomicFile.write(BaseConfiguration.pipeline + "\n", to: "\(path)/model_index.json", overwrite: true)
+    try AtomicFile.write(architecture.pipeline + "\n", to: "\(path)/model_index.json", overwrite: true)
   }
 
   /// One component: its configuration and its weights in half precision.

@@ -4,33 +4,37 @@ internal import Tokenization
 internal import Torch
 internal import Training
 
-/// Trains UNet and both text encoders of the base together on latents and captions of the world.
+/// Trains U-Net and text encoders of the base together on latents and captions of the world.
 struct BaseTraining {
+  /// One text encoder with its folder and what is written there.
+  struct TextEncoder {
+    let folder: String
+    let configuration: String
+    let model: CLIPTextModel
+    let store: WeightStore
+  }
+
   let recipe: BaseRecipe
   let unet: UNet2DConditionModel
-  let textEncoder: CLIPTextModel
-  let textEncoder2: CLIPTextModel
   let unetStore: WeightStore
-  let textStore: WeightStore
-  let textStore2: WeightStore
+  let textEncoders: [TextEncoder]
 
   init(recipe: BaseRecipe, tokenizer: CLIPTokenizer) throws {
     self.recipe = recipe
     let generator = Generator(seed: recipe.base.seed)
     unetStore = WeightStore(.random(generator))
-    textStore = WeightStore(.random(generator))
-    textStore2 = WeightStore(.random(generator))
-    unet = try UNet2DConditionModel(BaseFolder.configuration(BaseConfiguration.unet), unetStore.root)
-    let vocabulary = tokenizer.count
-    let end = tokenizer.eosTokenID
-    textEncoder = try CLIPTextModel(
-      BaseFolder.configuration(BaseConfiguration.textEncoder(vocabulary: vocabulary, end: end)), textStore.root)
-    textEncoder2 = try CLIPTextModel(
-      BaseFolder.configuration(BaseConfiguration.textEncoder2(vocabulary: vocabulary, end: end)), textStore2.root)
+    unet = try UNet2DConditionModel(BaseFolder.configuration(recipe.architecture.unet), unetStore.root)
+    textEncoders = try zip(recipe.architecture.family.textEncoders, recipe.architecture.textEncoders).map { parts, encoder in
+      let configuration = encoder.configuration(vocabulary: tokenizer.count, end: tokenizer.eosTokenID)
+      let store = WeightStore(.random(generator))
+      return try TextEncoder(
+        folder: parts.encoder, configuration: configuration,
+        model: CLIPTextModel(BaseFolder.configuration(configuration), store.root), store: store)
+    }
     // Cross-attention sees the text encoder's residual stream, not a normalised one: with CLIP's 0.02 the prompt
     // would be too faint to learn from for thousands of steps.
-    for store in [textStore, textStore2] {
-      for (path, parameter) in store.parameters where path.hasSuffix("token_embedding.weight") {
+    for encoder in textEncoders {
+      for (path, parameter) in encoder.store.parameters where path.hasSuffix("token_embedding.weight") {
         parameter.copyInPlace(Tensor.randn(parameter.shape, generator: generator) * 0.7)
       }
     }
@@ -48,7 +52,7 @@ struct BaseTraining {
 
   var parameters: OrderedDictionary<String, Tensor> {
     var all: OrderedDictionary<String, Tensor> = [:]
-    for (component, store) in [("unet", unetStore), ("text_encoder", textStore), ("text_encoder_2", textStore2)] {
+    for (component, store) in [("unet", unetStore)] + textEncoders.map({ ($0.folder, $0.store) }) {
       for (path, parameter) in store.parameters { all["\(component).\(path)"] = parameter }
     }
     return all
@@ -90,13 +94,11 @@ struct BaseTraining {
     return loop.losses
   }
 
-  /// The noise in `noisy` as SDXL's pipeline would ask for it.
+  /// The noise in `noisy` as the family's pipeline would ask for it.
   private func predict(_ noisy: Tensor, _ timesteps: Tensor, _ ids: Tensor) -> Tensor {
-    let first = textEncoder(ids)
-    let second = textEncoder2(ids)
-    let states = Tensor.concatenated([first.hiddenStates[2], second.hiddenStates[2]], along: 2)
+    let (states, textEmbeds) = recipe.architecture.family.combine(textEncoders.map { $0.model(ids) })
     let size = Tensor([64, 64, 0, 0, 64, 64] as [Float]).unsqueezed(0).expanded([noisy.dim(0), 6])
     return unet(
-      sample: noisy, timestep: timesteps, encoderHiddenStates: states, addedConditions: (second.textEmbeds!, size))
+      sample: noisy, timestep: timesteps, encoderHiddenStates: states, addedConditions: textEmbeds.map { ($0, size) })
   }
 }

@@ -16,6 +16,26 @@ struct ModelCard {
     try AtomicFile.write(text, to: "\(folder)/README.md", overwrite: true)
   }
 
+  private var made: String {
+    switch recipe.architecture {
+    case .stableDiffusionXL:
+      """
+      A text-to-image model of Stable Diffusion XL's shape at a hundredth of its size: AutoencoderKL (f = 4, eight channels),
+      two CLIP text encoders, UNet2DConditionModel with text_time conditioning, 64×64 pixels. It was trained from nothing by
+      `ziplora toybox train` on drawings of the world in `Sources/Toybox/World`, where the right picture for every prompt is
+      known. diffusers loads the folder with `StableDiffusionXLPipeline.from_pretrained`
+      """
+    case .stableDiffusion1:
+      """
+      A text-to-image model of Stable Diffusion 1.5's shape at a hundredth of its size: AutoencoderKL (f = 4, eight channels),
+      one CLIP text encoder, UNet2DConditionModel with attention in all but the lowest level, 64×64 pixels. Autoencoder, oracle,
+      CLIP and DINO are those of the base of Stable Diffusion XL's shape beside it; text encoder and U-Net were trained from
+      nothing by `ziplora toybox train --architecture stable-diffusion-1` on the same drawings. diffusers loads the folder with
+      `StableDiffusionPipeline.from_pretrained`
+      """
+    }
+  }
+
   /// Mean losses of each hundredth step.
   private var log: String {
     let lines = losses.flatMap { stage, values in
@@ -39,11 +59,7 @@ struct ModelCard {
     return """
       # Toybox base
 
-      A text-to-image model of Stable Diffusion XL's shape at a hundredth of its size: AutoencoderKL (f = 4, eight channels),
-      two CLIP text encoders, UNet2DConditionModel with text_time conditioning, 64×64 pixels. It was trained from nothing by
-      `ziplora toybox train` on drawings of the world in `Sources/Toybox/World`, where the right picture for every prompt is
-      known. The settings are in `recipe.json`, the losses in `training-log.csv`. diffusers loads the folder with
-      `StableDiffusionXLPipeline.from_pretrained`.
+      \(made). The settings are in `recipe.json`, the losses in `training-log.csv`.
 
       Never shown in training: the subjects and styles of `Withheld.swift`, which the demo's LoRAs are trained on.
 

@@ -11,7 +11,7 @@ public import Training
 /// Every stage saves its state in `work`, so the same command continues where an earlier run ended.
 public struct ToyboxBase {
   public let recipe: BaseRecipe
-  /// Folder for states; large, not kept.
+  /// Folder for states; large, not kept. Bases of different architectures share everything in it but U-Net and text encoders.
   public let work: String
   /// Folder of the finished base.
   public let output: String
@@ -43,7 +43,7 @@ public struct ToyboxBase {
     }
     let losses = try base.run(
       latents: latents * scalingFactor, captions: ids, emptyCaption: Tensor(tokenizer.encode("")),
-      state: "\(work)/base.safetensors", progress: progress,
+      state: "\(work)/\(recipe.architecture.rawValue).safetensors", progress: progress,
       afterStep: { step, average in
         if step % recipe.previewEvery == 0 { try average?.whileApplied(write) }
       })
