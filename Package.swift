@@ -275,6 +275,15 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
       swiftSettings: swiftSettings))
   package.targets.append(
     .executableTarget(
+      name: "ConvergenceBenchmark",
+      dependencies: [
+        "Diffusion", "Images", "LoRA", "Merging", "Torch", "Training",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Benchmarks/Convergence",
+      swiftSettings: swiftSettings))
+  package.targets.append(
+    .executableTarget(
       name: "SVDMergeBenchmark",
       dependencies: ["LoRA", "Torch"],
       path: "Benchmarks/SVDMerge",

@@ -25,6 +25,10 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
   /// What `ziplora zip` repeats: two passes with one LoRA alone, two of the merged model and their backward passes, and the
   /// update of the coefficients.
   case zipStep = "zip-step"
+  /// What `ziplora zip` does before its updates: each LoRA alone on the fixed draws, and the closed form.
+  case zipPrepare = "zip-prepare"
+  /// All that `ziplora zip` does by default: that and the updates.
+  case zip
   /// What `ziplora train` repeats: a pass with a LoRA, its backward pass, and the update of the LoRA.
   case trainStep = "train-step"
   /// Sampling with guidance and decoding.
@@ -45,12 +49,21 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       let probe = RandomProbe(model, size: size, batch: settings.batch)
       let input = probe.draw(0, generator: generator)
       return { withoutGrad { _ = probe.prediction(of: input) } }
-    case .zipStep:
+    case .zipStep, .zipPrepare, .zip:
       model.unet.checkpointing = settings.checkpointing
       let probe = RandomProbe(model, size: size, batch: settings.batch)
-      let zip = try ZipLoRA(
-        try model.adapters(rank: settings.rank), probe: probe, options: ZipOptions(steps: .max, seed: settings.seed))
-      return { try zip.step() }
+      let loras = try model.adapters(rank: settings.rank)
+      func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
+        var options = ZipOptions(method: method)
+        options.steps = steps ?? options.steps
+        options.seed = settings.seed
+        return try ZipLoRA(loras, probe: probe, options: options)
+      }
+      if self == .zipStep {
+        let zip = try zip(.paper, steps: .max)
+        return { try zip.step() }
+      }
+      return { [steps = self == .zip ? nil : 0] in try zip(.closedForm, steps: steps).optimize() }
     case .trainStep:
       model.unet.checkpointing = settings.checkpointing
       return try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)

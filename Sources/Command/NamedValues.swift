@@ -5,7 +5,6 @@ internal import LoRA
 public import Merging
 public import Torch
 public import Toybox
-public import Training
 public import Workflows
 
 /// The name of a dialect that LoRA files are written in.
@@ -53,5 +52,6 @@ extension Sampler: ExpressibleByArgument {
 extension NoiseSchedule.PredictionType: ExpressibleByArgument {}
 extension LearningRate.Shape: ExpressibleByArgument {}
 extension BaseArchitecture: ExpressibleByArgument {}
+extension ZipOptions.Method: ExpressibleByArgument {}
 extension ZipObjective.Fidelity: ExpressibleByArgument {}
 extension ZipObjective.Similarity: ExpressibleByArgument {}

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import LoRA
+internal import Torch
 internal import Training
 
 /// How a LoRA is trained; the defaults are those of `DreamBooth.Options`.

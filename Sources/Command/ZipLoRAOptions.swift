@@ -127,78 +127,90 @@ struct ReferenceOptions: ParsableArguments {
   }
 }
 
-/// How to zip; the defaults are those of `ZipOptions`.
+/// How to zip; the defaults are those of `ZipOptions(method:)`.
 struct ZipLoRAOptions: ParsableArguments {
-  private static let defaults = ZipOptions()
+  private static let closedForm = ZipOptions(method: .closedForm)
+  private static let paper = ZipOptions(method: .paper)
 
-  enum Start: ExpressibleByArgument {
-    case value(Double)
-    case closedForm
+  @Option(
+    help: ArgumentHelp(
+      """
+      Where the coefficients come from: closed-form solves for them layer by layer and refines them in a few updates; paper \
+      makes 100 updates from direct merge on.
+      """))
+  var method = ZipOptions.Method.closedForm
 
-    init?(argument: String) {
-      if argument == "closed-form" {
-        self = .closedForm
-      } else if let value = Double(argument) {
-        self = .value(value)
-      } else {
-        return nil
-      }
-    }
+  @Option(
+    name: [.customLong("steps"), .customLong("refine")],
+    help: ArgumentHelp("Largest number of updates. (default: \(closedForm.steps); paper: \(paper.steps))", valueName: "n"))
+  var steps: Int?
 
-    var defaultValueDescription: String {
-      switch self {
-      case .value(let value): Int(exactly: value).map(String.init) ?? "\(value)"
-      case .closedForm: "closed-form"
-      }
-    }
+  @Option(
+    help: ArgumentHelp(
+      """
+      Learning rate of Adam: about how far a coefficient moves in an update. (default: \(closedForm.learningRate), falling to \
+      a hundredth; paper: \(paper.learningRate))
+      """, valueName: "rate"))
+  var learningRate: Double?
 
-    var value: Double? { if case .value(let value) = self { value } else { nil } }
-  }
+  @Option(
+    help: ArgumentHelp(
+      """
+      Batches of noisy pictures of each LoRA that are drawn once, for the closed form and all updates; 0 for new ones in each \
+      update. (default: \(closedForm.draws!); paper: 0)
+      """, valueName: "n"))
+  var draws: Int?
 
-  @Option(help: ArgumentHelp("Largest number of updates.", valueName: "n"))
-  var steps = defaults.steps
-
-  @Option(help: ArgumentHelp("Learning rate of Adam: about how far a coefficient moves in a step.", valueName: "rate"))
-  var learningRate = defaults.learningRate
+  @Option(help: ArgumentHelp("Value of all coefficients at the start of the paper's way; 1 is direct merge.", valueName: "number"))
+  var start: Double?
 
   @Option(help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))
-  var lambda = defaults.objective.lambda
+  var lambda = paper.objective.lambda
 
   @Option(help: "Distance of predictions: the paper prints a norm, the public PyTorch code computes mean squares.")
-  var fidelity = defaults.objective.fidelity
+  var fidelity = paper.objective.fidelity
 
   @Option(
     help: ArgumentHelp(
       "Similarity of coefficients: the paper prints dot, its first version says cosine, "
         + "the public PyTorch code computes mean-dot."))
-  var similarity = defaults.objective.similarity
+  var similarity = paper.objective.similarity
 
   @Option(
     help: ArgumentHelp(
       "Layers to zip of those that several LoRAs change, as for train --targets; others are added up. (default: attention)",
       valueName: "layers"),
     transform: { try Targets($0) })
-  var scope = defaults.scope
-
-  @Option(
-    help: ArgumentHelp(
-      "Where the coefficients start: all at one value (1 is direct merge), or closed-form, a least-squares solution.",
-      valueName: "number|closed-form"))
-  var start = Start.value(defaults.initialValue)
+  var scope = paper.scope
 
   @Option(help: ArgumentHelp("Stop when this many steps bring less than 1 % over as many before.", valueName: "steps"))
   var patience: Int?
 
-  @Option(help: ArgumentHelp("Noisy pictures of each LoRA in a step.", valueName: "n"))
+  @Option(help: ArgumentHelp("Noisy pictures of each LoRA in a batch.", valueName: "n"))
   var batch = 1
 
   @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))
-  var seed = defaults.seed
+  var seed = paper.seed
+
+  func validate() throws {
+    if method == .closedForm, start != nil {
+      throw ValidationError("--start is the beginning of the paper's way; give --method paper with it")
+    }
+    if method == .closedForm, draws == 0 {
+      throw ValidationError("--draws 0: the closed form is solved for its draws; give at least 1, or --method paper")
+    }
+  }
 
   var options: ZipOptions {
-    ZipOptions(
-      objective: ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda), steps: steps,
-      learningRate: learningRate, scope: scope, initialValue: start.value ?? Self.defaults.initialValue,
-      closedForm: start.value == nil ? ClosedForm() : nil, patience: patience, seed: seed)
+    var options = ZipOptions(method: method)
+    options.objective = ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda)
+    if let steps { options.steps = steps }
+    if let learningRate { options.learningRate = learningRate }
+    if let draws { options.draws = draws == 0 ? nil : draws }
+    if let start { options.initialValue = start }
+    options.scope = scope
+    options.patience = patience
+    options.seed = seed
+    return options
   }
 }

@@ -1,7 +1,7 @@
 public import Diffusion
 public import LoRA
 internal import OrderedCollections
-internal import Torch
+public import Torch
 
 /// Teaches a LoRA what a few pictures show (DreamBooth, arXiv 2208.12242, with the base frozen; diffusers:
 /// examples/dreambooth/train_dreambooth_lora_sdxl.py).

@@ -148,6 +148,13 @@ public struct ZipAdapters: Workflow {
     var saved = ContinuousClock.now
     var failure: (any Error)?
     var timer = StepTimer()
+    let isPrepared = try zipper.prepare { done, total in
+      timer.tick()
+      return progress(
+        ProgressReport(phase: "asking each LoRA alone", step: done, total: total, secondsPerStep: timer.secondsPerStep))
+    }
+    guard isPrepared else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: nil) }
+    timer = StepTimer()
     let stop = try zipper.optimize { state in
       timer.tick()
       warnings += state.warnings

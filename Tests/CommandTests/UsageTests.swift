@@ -47,7 +47,10 @@ import Testing
       "--lora-prompt is given 1 times and --lora 2 times; give it once for each --lora, in the same order"
     ),
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
-    (zip + ["--start", "anywhere"], "'anywhere' is invalid for '--start <number|closed-form>'"),
+    (zip + ["--start", "0.5"], "--start is the beginning of the paper's way; give --method paper with it"),
+    (zip + ["--method", "magic"], "'closed-form' and 'paper'"),
+    (zip + ["--draws", "0"], "--draws 0: the closed form is solved for its draws; give at least 1, or --method paper"),
+    (zip + ["--refine=-1"], "steps -1: expected 0 or more"),
     (zip + ["--lambda=-1"], "lambda -1.0: expected 0 or more"),
     (zip + ["--patience", "0"], "patience 0: expected 1 or more"),
     (zip + ["--similarity", "sine"], "'dot', 'mean-dot', 'cosine'"),

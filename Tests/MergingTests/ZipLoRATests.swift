@@ -92,10 +92,12 @@ import Torch
     #expect(try coefficients(4) != first)
   }
 
-  @Test("a resumed run continues bit for bit", arguments: [nil, ClosedForm(draws: 2)])
-  func resume(closedForm: ClosedForm?) throws {
+  @Test("a resumed run continues bit for bit", arguments: [nil, ClosedForm()], [nil, 3])
+  func resume(closedForm: ClosedForm?, draws: Int?) throws {
     var options = options(steps: 12)
-    options.closedForm = closedForm
+    options.closedForm = draws == nil ? nil : closedForm
+    options.draws = draws
+    options.schedule = .cosine
     let whole = try ZipLoRA(model.pair, probe: model, options: options)
     try whole.optimize()
 
@@ -116,6 +118,22 @@ import Torch
     }
     #expect(second.records.map(\.objective) == whole.records.map(\.objective))
     #expect(second.records.map(\.changed) == whole.records.map(\.changed))
+  }
+
+  @Test("with fixed draws each LoRA alone is asked once for each, and the steps take them in turn")
+  func fixedDraws() throws {
+    var options = options(steps: 12)
+    options.draws = 3
+    options.learningRate = 1e-9
+    let before = model.predictions
+    let zip = try ZipLoRA(model.pair, probe: model, options: options)
+    try zip.optimize()
+    #expect(model.predictions - before == 2 * 3 + 2 * 12)
+    let seen = zip.records.map(\.fidelity)
+    for step in 3..<12 {
+      #expect(Swift.zip(seen[step], seen[step - 3]).allSatisfy { abs($0 - $1) < 1e-6 }, "step \(step)")
+    }
+    #expect(seen[0] != seen[1] && seen[1] != seen[2])
   }
 
   @Test("a state of another run is refused")
@@ -237,7 +255,7 @@ import Torch
     #expect(zip.records[0].means.count == 3)
   }
 
-  @Test("a layer is zipped for those of the LoRAs that change it", arguments: [nil, ClosedForm(draws: 4, passes: 2)])
+  @Test("a layer is zipped for those of the LoRAs that change it", arguments: [nil, ClosedForm(passes: 2)])
   func threeOfDifferentLayers(closedForm: ClosedForm?) throws {
     let inputs = [
       MergeInput("a", model.adapter(1, paths: [ToyModel.query, ToyModel.key]), weight: 0.7),
@@ -246,6 +264,7 @@ import Torch
     ]
     var asked = options(steps: 12)
     asked.closedForm = closedForm
+    asked.draws = closedForm == nil ? nil : 4
     let zip = try ZipLoRA(inputs, probe: model, options: asked)
     try zip.optimize()
     let owners: OrderedDictionary = [ToyModel.query: [0, 1], ToyModel.key: [0, 2], ToyModel.convolution: [1, 2]]
@@ -294,7 +313,9 @@ import Torch
     #expect(error(pair, ZipOptions(steps: -1)) == "steps -1: expected 0 or more")
     #expect(error(pair, ZipOptions(learningRate: 0)) == "learning rate 0.0: expected a number above 0")
     #expect(error(pair, ZipOptions(objective: .init(lambda: -1))) == "lambda -1.0: expected 0 or more")
-    #expect(error(pair, ZipOptions(closedForm: ClosedForm(draws: 0))) == "calibration draws 0: expected 1 or more")
+    #expect(error(pair, ZipOptions(draws: 0)) == "draws 0: expected 1 or more")
+    #expect(
+      error(pair, ZipOptions(closedForm: ClosedForm())) == "closed form without draws: expected a number of draws to solve it for")
 
     let broken = model.pair.map { input in
       MergeInput(

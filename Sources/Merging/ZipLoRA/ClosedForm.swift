@@ -17,147 +17,194 @@ public import Torch
 /// pulled towards ones by ρ: (H + ρ diag H) m = b + ρ diag H · 1. The inputs' second moments S_t are gathered by running
 /// the model a few times with each LoRA; in a second pass, with the merged model. Convolutions larger than 1×1 start at one.
 public struct ClosedForm: Codable, Sendable, Equatable {
-  /// Batches drawn for each LoRA and pass.
-  public var draws: Int
   /// 1: inputs as each LoRA alone produces them. More: then as the merged model produces them.
   public var passes: Int
   /// ρ.
   public var pull: Double
 
-  public init(draws: Int = 16, passes: Int = 2, pull: Double = 0.01) {
-    self.draws = draws
+  public init(passes: Int = 1, pull: Double = 0.01) {
     self.passes = passes
     self.pull = pull
   }
 
-  func coefficients<Probe: FidelityProbe>(
-    for inputs: [MergeInput], plan: MergePlan, probe: Probe, generator: Generator
-  ) throws -> MergerCoefficients {
-    let projections = probe.projections
-    var coefficients = plan.coefficients(for: inputs, on: projections)
-    let solvable = plan.zipped.filter { projections[$0]?.weight.shape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
-    try withoutGrad {
-      for pass in 0..<passes {
-        let moments = try inputs.indices.map { index in
-          let model =
-            pass == 0
-            ? try Attachment(inputs[index].weighted, to: projections)
-            : try plan.attachment(of: inputs, coefficients, to: projections)
-          return try model.whileAttached {
-            try secondMoments(at: solvable, probe: probe, index: index, generator: generator)
-          }
-        }
-        for path in solvable {
-          let ones = coefficients.vectors[path]!
-          let seen = ones.keys.compactMap { moments[$0][path] }
-          guard seen.count == ones.count else { continue }
-          let solved = Self.solve(ones.keys.map { inputs[$0].factors(path) }, moments: seen, pull: pull)
-          for ((index, one), vector) in zip(ones, solved) {
-            coefficients.vectors[path]?[index] = vector.to(dtype: one.dtype, device: one.device)
-          }
-        }
-      }
-    }
-    return coefficients
-  }
-
-  /// E[x xᵀ] at each layer for inputs of LoRA `index`.
-  private func secondMoments<Probe: FidelityProbe>(
-    at paths: [String], probe: Probe, index: Int, generator: Generator
-  ) throws -> OrderedDictionary<String, Tensor> {
-    let recorder = MomentRecorder()
-    let places = paths.map { path in
-      (projection: probe.projections[path]!, branch: MomentBranch(path, recorder) as any Branch)
-    }
-    try Attachment(places).whileAttached {
-      for _ in 0..<draws {
-        _ = try probe.prediction(of: probe.draw(index, generator: generator))
-        recorder.endPass()
-      }
-    }
-    return paths.reduce(into: [:]) { $0[$1] = recorder.mean(at: $1) }
-  }
-
-  /// The least-squares coefficients of one layer.
+  /// The least-squares coefficients of one layer, by conjugate gradients: with the pull some dozens of products with H are
+  /// enough, which take less than a Cholesky factor.
   ///
   /// - Parameters:
   ///   - factors: of each LoRA, for a linear layer or a 1×1 convolution.
-  ///   - moments: S_t [in, in] of the inputs that each LoRA goes with.
+  ///   - moments: S_t [in, in] of the inputs that each LoRA goes with; their type is computed in.
   ///   - pull: ρ.
-  /// - Returns: one vector [in] a LoRA, in 64 bits.
-  public static func solve(_ factors: [LowRankFactors], moments: [Tensor], pull: Double) -> [Tensor] {
-    let downs = factors.map { $0.downMatrix.to(dtype: .float64) * $0.scale }
-    let ups = factors.map { $0.upMatrix.to(dtype: .float64) }
-    let moments = moments.map { $0.to(dtype: .float64) }
+  ///   - tolerance: relative, of what is left of the error.
+  /// - Returns: one vector [in] a LoRA.
+  public static func solve(
+    _ factors: [LowRankFactors], moments: [Tensor], pull: Double, tolerance: Double = 1e-3
+  ) -> [Tensor] {
+    let dtype = moments[0].dtype
+    let downs = factors.map { $0.downMatrix.to(dtype: dtype) * $0.scale }
+    let ups = factors.map { $0.upMatrix.to(dtype: dtype) }
     let total = moments.dropFirst().reduce(moments[0], +)
-    func gram(_ a: Int, _ b: Int) -> Tensor {
-      downs[a].transposed().matmul(ups[a].transposed().matmul(ups[b])).matmul(downs[b])
-    }
-    var rows: [Tensor] = []
-    var rights: [Tensor] = []
+    // What is searched is the way from ones: H (m − 1) = b − H·1, with b_a − (H·1)_a = −Σ_t (G_at ∘ (ΣS − S_t)) · 1.
+    let others = moments.map { total - $0 }
+    var right = factors.map { _ in Tensor.zeros(like: total[0]) }
+    // H_ab for a ≤ b; the rest is its transpose.
+    var blocks: [(a: Int, b: Int, block: Tensor)] = []
     for a in factors.indices {
-      let grams = factors.indices.map { gram(a, $0) }
-      rows.append(Tensor.concatenated(grams.map { $0 * total }, along: 1))
-      rights.append(zip(grams, moments).map { ($0 * $1).sum([1]) }.reduce(Tensor.zeros(like: downs[a][0]), +))
+      for b in factors.indices.dropFirst(a) {
+        let gram = downs[a].transposed().matmul(ups[a].transposed().matmul(ups[b])).matmul(downs[b])
+        right[a].addInPlace((gram * others[b]).sum([1]), scale: -1)
+        if a < b { right[b].addInPlace((gram * others[a]).sum([0]), scale: -1) }
+        gram.multiplyInPlace(total)
+        blocks.append((a, b, gram))
+      }
     }
-    let h = Tensor.concatenated(rows)
-    let diagonal = (h * Tensor.eye(h.dim(0), dtype: .float64, device: h.device)).sum([1])
+    let diagonals = blocks.filter { $0.a == $0.b }.map { $0.block.diagonal() }
     // A column that neither LoRA uses has a row of zeros: a trace of the pull keeps H solvable and the coefficient at one.
-    let floor = Swift.max(diagonal.mean().item() * 1e-9, 1e-300)
-    let pulled = diagonal * pull + floor
-    let solution = (h + Tensor.eye(h.dim(0), dtype: .float64, device: h.device) * pulled)
-      .solvedByCholesky(Tensor.concatenated(rights) + pulled)
-    return solution.chunked(factors.count, along: 0)
+    let floor = Swift.max(diagonals.map { $0.mean().item() }.reduce(0, +) * 1e-9, 1e-30)
+    let pulled = diagonals.map { $0 * pull + floor }
+    let product = { (vectors: [Tensor]) -> [Tensor] in
+      let image = zip(vectors, pulled).map { $0 * $1 }
+      for (a, b, block) in blocks {
+        image[a].addInPlace(block.matmul(vectors[b]))
+        if a < b { image[b].addInPlace(block.transposed().matmul(vectors[a])) }
+      }
+      return image
+    }
+    let preconditioner = zip(diagonals, pulled).map { $0 + $1 }
+    return conjugateGradients(product, right: right, preconditioner: preconditioner, tolerance: tolerance).map { $0 + 1 }
+  }
+
+  /// x with product(x) = b, for a symmetric positive definite product.
+  private static func conjugateGradients(
+    _ product: ([Tensor]) -> [Tensor], right b: [Tensor], preconditioner: [Tensor], tolerance: Double
+  ) -> [Tensor] {
+    func dot(_ a: [Tensor], _ b: [Tensor]) -> Double { zip(a, b).reduce(0) { $0 + ($1.0 * $1.1).sum().item() } }
+    var x = b.map { Tensor.zeros(like: $0) }
+    var residual = b
+    var scaled = zip(residual, preconditioner).map { $0 / $1 }
+    var direction = scaled
+    var energy = dot(residual, scaled)
+    let goal = energy * tolerance * tolerance
+    for _ in 0..<(2 * b.map(\.count).reduce(0, +)) where energy > goal {
+      let image = product(direction)
+      let step = energy / dot(direction, image)
+      x = zip(x, direction).map { $0 + $1 * step }
+      residual = zip(residual, image).map { $0 - $1 * step }
+      scaled = zip(residual, preconditioner).map { $0 / $1 }
+      let next = dot(residual, scaled)
+      direction = zip(scaled, direction).map { $0 + $1 * (next / energy) }
+      energy = next
+    }
+    return x
   }
 }
 
-/// Sums x xᵀ of layers' inputs. Layers that read the very same tensor (to_q, to_k and to_v; every cross-attention its text)
-/// share one sum, to which the first of them adds.
-private final class MomentRecorder {
-  private final class Moment {
-    let owner: String
-    let sum: Tensor
-    var count = 0
+/// Gathers what the closed form needs while the model runs, and solves it.
+final class Calibration {
+  let closedForm: ClosedForm
+  private let inputs: [MergeInput]
+  private let projections: Projections
+  /// The layers that it can be solved for.
+  private let paths: [String]
+  private let passes: Int
+  /// Of each LoRA.
+  private var recorders: [InputRecorder] = []
 
-    init(owner: String, width: Int, device: Device) {
-      self.owner = owner
-      sum = Tensor.zeros([width, width], dtype: .float32, device: device)
-    }
+  /// - Parameter draws: that will be recorded of each LoRA before each solution.
+  init(_ closedForm: ClosedForm, _ inputs: [MergeInput], draws: Int, plan: MergePlan, on projections: Projections) {
+    self.closedForm = closedForm
+    self.inputs = inputs
+    self.projections = projections
+    paths = plan.zipped.filter { projections[$0]?.weight.shape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
+    passes = draws
+    startRecording()
   }
 
-  private var moments: [String: Moment] = [:]
+  private func startRecording() { recorders = inputs.map { _ in InputRecorder(passes: passes) } }
+
+  /// Runs `body`, a pass of the model on an input of LoRA `index`.
+  func recording<Result>(_ index: Int, _ body: () throws -> Result) throws -> Result {
+    let places = paths.map { path in
+      (projection: projections[path]!, branch: RecordingBranch(path, recorders[index]) as any Branch)
+    }
+    let result = try Attachment(places).whileAttached(body)
+    recorders[index].endPass()
+    return result
+  }
+
+  /// The least-squares solution for what was recorded since the last one; other layers keep the coefficients that they have.
+  func solve(_ coefficients: MergerCoefficients) -> MergerCoefficients {
+    var solution = MergerCoefficients(coefficients.vectors.mapValues { $0.mapValues { $0.detached().cloned() } })
+    for path in paths {
+      let vectors = solution.vectors[path]!
+      let moments = vectors.keys.compactMap { recorders[$0].moment(at: path) }
+      guard moments.count == vectors.count else { continue }
+      let solved = withoutGrad {
+        ClosedForm.solve(vectors.keys.map { inputs[$0].factors(path) }, moments: moments, pull: closedForm.pull)
+      }
+      for ((index, old), vector) in zip(vectors, solved) {
+        solution.vectors[path]?[index] = vector.to(dtype: old.dtype, device: old.device)
+      }
+    }
+    startRecording()
+    return solution
+  }
+}
+
+/// Keeps what layers read. Layers that read the very same tensor (to_q, to_k and to_v; every cross-attention its text) share
+/// their rows, which the first of them keeps.
+///
+/// Rows in the model's own type, and their product only when a layer is solved: on SDXL a product in every pass costs 40 % of
+/// the pass, and the sums of all layers are twice as large as the rows.
+private final class InputRecorder {
+  private final class Rows {
+    let owner: String
+    var pieces: [Tensor] = []
+
+    init(owner: String) { self.owner = owner }
+  }
+
+  private var rows: [String: Rows] = [:]
   /// What the layers read in the first pass, which shows who shares.
-  private var seen: [(input: Tensor, moment: Moment)] = []
+  private var seen: [(input: Tensor, rows: Rows)] = []
+  private let passes: Int
+
+  /// - Parameter passes: that will be recorded.
+  init(passes: Int) { self.passes = passes }
 
   func record(_ x: Tensor, at path: String) {
-    let moment = moments[path] ?? newMoment(of: x, at: path)
-    guard moment.owner == path else { return }
-    let rows = (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).reshaped(-1, moment.sum.dim(0)).to(dtype: .float32)
-    moment.sum.addInPlace(rows.transposed().matmul(rows))
-    moment.count += rows.dim(0)
+    let own = rows[path] ?? newRows(of: x, at: path)
+    guard own.owner == path else { return }
+    let all = (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).flattened(to: -2)
+    // Evenly spread ones, twice as many as columns over all passes: more do not change the solution.
+    let wanted = max(2 * all.dim(1), 2048) / passes
+    own.pieces.append(all.sliced(0, step: max(1, all.dim(0) / max(1, wanted))).cloned())
   }
 
-  private func newMoment(of x: Tensor, at path: String) -> Moment {
-    let shared = seen.first { $0.input.isIdentical(to: x) }?.moment
-    let moment = shared ?? Moment(owner: path, width: x.rank == 4 ? x.dim(1) : x.dim(-1), device: x.device)
-    if shared == nil { seen.append((x, moment)) }
-    moments[path] = moment
-    return moment
+  private func newRows(of x: Tensor, at path: String) -> Rows {
+    let own = seen.first { $0.input.isIdentical(to: x) }?.rows ?? Rows(owner: path)
+    if own.owner == path { seen.append((x, own)) }
+    rows[path] = own
+    return own
   }
 
   func endPass() { seen = [] }
 
-  /// E[x xᵀ]; nil for a layer that was never used.
-  func mean(at path: String) -> Tensor? { moments[path].map { $0.sum / Double($0.count) } }
+  /// E[x xᵀ] in 32 bits; nil for a layer that was never used.
+  func moment(at path: String) -> Tensor? {
+    rows[path].map { own in
+      let all = Tensor.concatenated(own.pieces)
+      return all.transposed().matmul(all).to(dtype: .float32) / Double(all.dim(0))
+    }
+  }
 }
 
 /// Listens to one layer's input and adds nothing.
-private final class MomentBranch: Branch {
+private final class RecordingBranch: Branch {
   private let path: String
-  private let recorder: MomentRecorder
+  private let recorder: InputRecorder
   private let nothing = Tensor(0)
 
-  init(_ path: String, _ recorder: MomentRecorder) {
+  init(_ path: String, _ recorder: InputRecorder) {
     self.path = path
     self.recorder = recorder
   }

@@ -32,13 +32,15 @@ public final class ZipLoRA {
   public internal(set) var records: [ZipRecord] = []
 
   let probe: any FidelityProbe
-  /// Where the optimisation began.
-  let start: MergerCoefficients
+  /// Where the optimisation began; the closed form puts its solution here.
+  private(set) var start: MergerCoefficients
   let adam: AdamW
   let generator: Generator
   /// D ⊕ L_k for each LoRA, and D ⊕ L_m.
   private let teachers: [Attachment]
   private let merged: Attachment
+  /// The fixed draws of each LoRA; empty until `prepare`, and without `options.draws`.
+  private var comparisons: [[Comparison]] = []
 
   init(
     _ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions, plan: MergePlan, start: MergerCoefficients,
@@ -52,18 +54,60 @@ public final class ZipLoRA {
     adam = AdamW(coefficients.tensors, .init(learningRate: options.learningRate, weightDecay: 0))
   }
 
-  /// Prepares the zipping of adapters; with `options.closedForm`, computes the start.
-  ///
   /// - Throws: `MergeError` for adapters that cannot be zipped, `AttachmentError` for another base model's,
   ///   `ZipOptionsError`.
   public convenience init(_ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions = .init()) throws {
     try options.validate()
     let plan = try MergePlan(inputs, scope: options.scope)
+    let start = plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
+    try self.init(
+      inputs, probe: probe, options: options, plan: plan, start: start, generator: Generator(seed: options.seed))
+  }
+
+  /// Asks each LoRA alone for its predictions on the fixed draws, and solves the closed form on the inputs that its layers
+  /// see meanwhile. `optimize` and `step` do it where it has not been done; without fixed draws there is nothing to do.
+  ///
+  /// - Parameter progress: hears how many passes of the model are done, and of how many; false stops.
+  /// - Returns: false when it was stopped.
+  /// - Throws: what the probe throws.
+  @discardableResult
+  public func prepare(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws -> Bool {
+    guard let draws = options.draws, comparisons.isEmpty else { return true }
+    let calibration =
+      records.isEmpty ? options.closedForm.map { Calibration($0, inputs, draws: draws, plan: plan, on: probe.projections) } : nil
+    let total = inputs.count * draws * (calibration?.closedForm.passes ?? 1)
+    // Of its own, so that a resumed run makes the same draws again.
     let generator = Generator(seed: options.seed)
-    let start =
-      try options.closedForm?.coefficients(for: inputs, plan: plan, probe: probe, generator: generator)
-      ?? plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
-    try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: generator)
+    var found: [[Comparison]] = []
+    for index in inputs.indices {
+      found.append([])
+      for draw in 0..<draws {
+        let compare = { [self] in
+          try probe.comparison(index, teacher: teachers[index], generator: generator)
+        }
+        found[index].append(try calibration?.recording(index, compare) ?? compare())
+        guard progress(index * draws + draw + 1, total) else { return false }
+      }
+    }
+    if let calibration {
+      set(calibration.solve(coefficients))
+      for pass in 1..<calibration.closedForm.passes {
+        for (index, own) in found.enumerated() {
+          for (draw, comparison) in own.enumerated() {
+            _ = try calibration.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
+            guard progress((pass * inputs.count + index) * draws + draw + 1, total) else { return false }
+          }
+        }
+        set(calibration.solve(coefficients))
+      }
+    }
+    comparisons = found
+    return true
+  }
+
+  private func set(_ start: MergerCoefficients) {
+    self.start = start
+    withoutGrad { for (live, value) in zip(coefficients.tensors, start.tensors) { live.copyInPlace(value) } }
   }
 
   /// Updates the coefficients until the steps are done, the similarity is gone, nothing improves any more or the progress
@@ -72,6 +116,7 @@ public final class ZipLoRA {
   /// - Throws: `MergeError.notFinite`, and what the probe throws.
   @discardableResult
   public func optimize(progress: (ZipProgress) -> Bool = { _ in true }) throws -> ZipStop {
+    try prepare()
     while records.count < options.steps {
       // First, so that a resumed run ends where one run would have ended.
       if let reason = options.stop(after: records) { return reason }
@@ -88,6 +133,8 @@ public final class ZipLoRA {
   public func step() throws -> ZipRecord {
     let clock = ContinuousClock()
     let began = clock.now
+    try prepare()
+    adam.options.learningRate = options.rate(records.count)
     let (fidelity, similarity) = try addGradients()
     guard (fidelity + [similarity]).allSatisfy(\.isFinite) else { throw MergeError.notFinite(step: records.count + 1) }
     adam.step()
@@ -102,15 +149,19 @@ public final class ZipLoRA {
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
   package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
-    (try inputs.indices.map { try addGradientOfFidelity(to: $0, through: probe) }, addGradientOfSimilarity())
+    (try inputs.indices.map { try addGradientOfFidelity(to: $0) }, addGradientOfSimilarity())
   }
 
   /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k.
-  private func addGradientOfFidelity<Probe: FidelityProbe>(to index: Int, through probe: Probe) throws -> Double {
-    let input = try probe.draw(index, generator: generator)
-    let teacher = try withoutGrad { try teachers[index].whileAttached { try probe.prediction(of: input) } }
+  private func addGradientOfFidelity(to index: Int) throws -> Double {
+    let comparison =
+      if comparisons.isEmpty {
+        try probe.comparison(index, teacher: teachers[index], generator: generator)
+      } else {
+        comparisons[index][records.count % comparisons[index].count]
+      }
     return try merged.whileAttached {
-      let term = options.objective.fidelity(of: try probe.prediction(of: input), to: teacher)
+      let term = options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher)
       term.backward()
       return term.item()
     }

@@ -127,7 +127,7 @@ enum Ops {
   static let qr = Operator("aten::linalg_qr")
   static let svd = Operator("aten::linalg_svd")
   static let cholesky = Operator("aten::linalg_cholesky")
-  static let choleskySolve = Operator("aten::cholesky_solve")
+  static let diagonal = Operator("aten::diagonal")
   static let solve = Operator("aten::linalg_solve")
   static let eigh = Operator("aten::linalg_eigh")
 

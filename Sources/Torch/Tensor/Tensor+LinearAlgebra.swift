@@ -23,10 +23,8 @@ extension Tensor {
   /// The lower Cholesky factor of a symmetric positive definite matrix.
   public func cholesky() -> Tensor { call(Ops.cholesky, .tensor(self)) }
 
-  /// The vector x with self · x = right, for a symmetric positive definite receiver.
-  public func solvedByCholesky(_ right: Tensor) -> Tensor {
-    call(Ops.choleskySolve, .tensor(right.unsqueezed(1)), .tensor(cholesky())).squeezed(1)
-  }
+  /// The diagonal [n] of a square matrix.
+  public func diagonal() -> Tensor { call(Ops.diagonal, .tensor(self)) }
 
   /// X with self · X = other.
   public func solve(_ other: Tensor) -> Tensor { call(Ops.solve, .tensor(self), .tensor(other)) }

@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import LoRA
+internal import Merging
 internal import Toybox
 internal import Torch
 internal import Yams
@@ -132,25 +133,28 @@ extension Experiment.Row {
 
 extension Experiment.Zip {
   init(_ mapping: YAMLMapping) throws {
-    steps = try mapping.whole("steps") ?? steps
-    learningRate = try mapping.number("learning-rate") ?? learningRate
-    batch = try mapping.whole("batch") ?? batch
-    fidelity = try mapping.choice("fidelity") ?? fidelity
-    similarity = try mapping.choice("similarity") ?? similarity
-    lambda = try mapping.number("lambda") ?? lambda
+    options = ZipOptions(method: try mapping.choice("method") ?? .paper)
+    options.steps = try mapping.whole("steps") ?? options.steps
+    options.learningRate = try mapping.number("learning-rate") ?? options.learningRate
+    options.schedule = try mapping.choice("schedule") ?? options.schedule
+    options.objective.fidelity = try mapping.choice("fidelity") ?? options.objective.fidelity
+    options.objective.similarity = try mapping.choice("similarity") ?? options.objective.similarity
+    options.objective.lambda = try mapping.number("lambda") ?? options.objective.lambda
     if let text = try mapping.text("scope") {
       do {
-        scope = try Targets(text)
+        options.scope = try Targets(text)
       } catch {
         throw SettingError("scope: \(error)")
       }
     }
-    initialValue = try mapping.number("initial-value") ?? initialValue
-    closedForm = try mapping.whole("closed-form") ?? closedForm
+    options.initialValue = try mapping.number("initial-value") ?? options.initialValue
+    options.draws = try mapping.whole("draws") ?? options.draws
+    if let passes = try mapping.whole("closed-form") { options.closedForm = ClosedForm(passes: passes) }
+    options.seed = try mapping.seed("seed") ?? options.seed
+    batch = try mapping.whole("batch") ?? batch
     references = try mapping.choice("references") ?? references
     usesReferencePrompts = try mapping.truth("reference-prompts") ?? usesReferencePrompts
     referenceCount = try mapping.whole("reference-count") ?? referenceCount
-    seed = try mapping.seed("seed") ?? seed
     try mapping.finish()
   }
 }

@@ -1,10 +1,8 @@
 public import Diffusion
 internal import Foundation
-public import LoRA
 public import Merging
 internal import Toybox
 public import Torch
-public import Training
 internal import Yams
 
 /// What an experiment is about: LoRAs of subjects and styles, ways to bring two of them together, and what is drawn with
@@ -75,24 +73,13 @@ public struct Experiment: Codable, Sendable {
       case drawn
     }
 
-    public var steps = 100
-    public var learningRate = 0.01
+    public var options = ZipOptions()
     public var batch = 1
-    public var fidelity = ZipObjective.Fidelity.norm
-    public var similarity = ZipObjective.Similarity.cosine
-    public var lambda = 0.01
-    /// Which layers; the others are added up.
-    public var scope = Targets.attention
-    /// Of every coefficient at the start.
-    public var initialValue = 1.0
-    /// Passes of the closed form that replaces it; none when 0.
-    public var closedForm = 0
     public var references = References.pictures
     /// Whether each LoRA also draws references of its material's `referencePrompts`.
     public var usesReferencePrompts = false
     /// Pictures of each prompt of which references are drawn.
     public var referenceCount = 4
-    public var seed: UInt64 = 0
   }
 
   public struct Sampling: Codable, Sendable {

@@ -2,6 +2,7 @@ internal import Diffusion
 internal import LoRA
 internal import Merging
 internal import OrderedCollections
+internal import Torch
 internal import Toybox
 internal import Training
 
@@ -198,14 +199,11 @@ struct ExperimentPlan {
         lora: lora, images: zip.references == .pictures ? material.images : nil, prompt: material.prompt,
         referencePrompts: zip.usesReferencePrompts ? material.referencePrompts : [])
     }
-    let objective = ZipObjective(fidelity: zip.fidelity, similarity: zip.similarity, lambda: zip.lambda)
     let references = SampledLatents.Options(
-      count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.seed)
+      count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.options.seed)
     return ZipAdapters(
       base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]), batch: zip.batch,
-      options: ZipOptions(
-        objective: objective, steps: zip.steps, learningRate: zip.learningRate, scope: zip.scope, initialValue: zip.initialValue,
-        closedForm: zip.closedForm > 0 ? ClosedForm(passes: zip.closedForm) : nil, seed: zip.seed),
+      options: zip.options,
       references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
   }
 }
