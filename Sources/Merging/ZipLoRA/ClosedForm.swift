@@ -75,6 +75,7 @@ public struct ClosedForm: Codable, Sendable, Equatable {
         recorder.endPass()
       }
     }
+    try recorder.addUp(over: probe.processes, at: paths)
     return paths.reduce(into: [:]) { $0[$1] = recorder.mean(at: $1) }
   }
 
@@ -146,6 +147,13 @@ private final class MomentRecorder {
   }
 
   func endPass() { seen = [] }
+
+  /// Makes the moments those of whole batches, of which each process has seen an equal part.
+  func addUp(over processes: ProcessGroup, at paths: [String]) throws {
+    let all = paths.compactMap { path in moments[path].flatMap { $0.owner == path ? $0 : nil } }
+    try processes.sum(all.map(\.sum))
+    for moment in all { moment.count *= processes.size }
+  }
 
   /// E[x xᵀ]; nil for a layer that was never used.
   func mean(at path: String) -> Tensor? { moments[path].map { $0.sum / Double($0.count) } }

@@ -22,6 +22,9 @@ internal import Torch
 /// The paper leaves open what "‖·‖" and "|m_c · m_s|" mean in code and how noise is drawn: see `ZipObjective`; noise and
 /// timesteps here are independent for each LoRA. Any number of LoRAs can be zipped, each with its own vector, with the
 /// last term summed over pairs.
+///
+/// Several processes split each batch (`FidelityProbe.processes`). Gradients and terms are added up before each update, so
+/// that all of them have the same coefficients, and the first one decides when it is over.
 public final class ZipLoRA {
   public let inputs: [MergeInput]
   public let options: ZipOptions
@@ -32,6 +35,7 @@ public final class ZipLoRA {
   public internal(set) var records: [ZipRecord] = []
 
   let probe: any FidelityProbe
+  private let processes: ProcessGroup
   /// Where the optimisation began.
   let start: MergerCoefficients
   let adam: AdamW
@@ -46,6 +50,7 @@ public final class ZipLoRA {
   ) throws {
     (self.inputs, self.probe, self.options, self.plan, self.start) = (inputs, probe, options, plan, start)
     self.generator = generator
+    processes = probe.processes
     coefficients = start.trainable()
     teachers = try inputs.map { try Attachment($0.weighted, to: probe.projections) }
     merged = try plan.attachment(of: inputs, coefficients, to: probe.projections)
@@ -63,24 +68,31 @@ public final class ZipLoRA {
     let start =
       try options.closedForm?.coefficients(for: inputs, plan: plan, probe: probe, generator: generator)
       ?? plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
+    try probe.processes.broadcast(start.tensors)
     try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: generator)
   }
 
   /// Updates the coefficients until the steps are done, the similarity is gone, nothing improves any more or the progress
-  /// handler answers false.
+  /// handler answers false, be it in one of several processes.
   ///
-  /// - Throws: `MergeError.notFinite`, and what the probe throws.
+  /// - Throws: `MergeError.notFinite`, `ProcessGroupError`, and what the probe throws.
   @discardableResult
   public func optimize(progress: (ZipProgress) -> Bool = { _ in true }) throws -> ZipStop {
     while records.count < options.steps {
       // First, so that a resumed run ends where one run would have ended.
-      if let reason = options.stop(after: records) { return reason }
+      if let reason = try stop() { return reason }
       let record = try withTorchErrors { try step() }
-      guard progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records))) else {
-        return .asked
-      }
+      let goesOn = progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records)))
+      guard try processes.all(goesOn) else { return .asked }
     }
-    return options.stop(after: records) ?? .finished
+    return try stop() ?? .finished
+  }
+
+  /// Whether it is over: as the first process finds, as the others' figures may differ in the last bits.
+  private func stop() throws -> ZipStop? {
+    let reasons: [ZipStop] = [.similarityGone, .stalled]
+    let own = options.stop(after: records).flatMap(reasons.firstIndex)
+    return try processes.first(own.map { [$0] } ?? []).first.map { reasons[$0] }
   }
 
   /// One update by the gradient of Eq 3.
@@ -102,15 +114,20 @@ public final class ZipLoRA {
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
   package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
-    (try inputs.indices.map { try addGradientOfFidelity(to: $0, through: probe) }, addGradientOfSimilarity())
+    let own = try inputs.indices.map { try addGradientOfFidelity(to: $0, through: probe) }
+    try processes.sum(coefficients.tensors.compactMap(\.grad))
+    let fidelity = try processes.sum(own)
+    // Of the coefficients alone, which are the same in all processes.
+    return (fidelity, addGradientOfSimilarity())
   }
 
-  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k.
+  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k: this process's share of
+  /// the mean.
   private func addGradientOfFidelity<Probe: FidelityProbe>(to index: Int, through probe: Probe) throws -> Double {
     let input = try probe.draw(index, generator: generator)
     let teacher = try withoutGrad { try teachers[index].whileAttached { try probe.prediction(of: input) } }
     return try merged.whileAttached {
-      let term = options.objective.fidelity(of: try probe.prediction(of: input), to: teacher)
+      let term = options.objective.fidelity(of: try probe.prediction(of: input), to: teacher) / Double(processes.size)
       term.backward()
       return term.item()
     }
