@@ -40,6 +40,8 @@ ct_error ct_group_join(
     made->backend = c10::make_intrusive<c10d::ProcessGroupGloo>(
       c10::make_intrusive<c10d::PrefixStore>("gloo", made->store), rank, size,
       c10d::ProcessGroupGloo::Options::create_default(milliseconds(seconds_to_join)));
+    // The store may go with the first of them, so nobody leaves before all have read there what they need.
+    made->backend->barrier()->wait();
     made->backend->setTimeout(milliseconds(seconds_to_wait));
     *result = reinterpret_cast<ct_group>(made.release());
   });

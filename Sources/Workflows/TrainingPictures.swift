@@ -41,7 +41,8 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     if let prompt {
       let there = try Self.names(in: folder)
       let missing = max((count ?? (there.isEmpty ? 100 : 0)) - there.count, 0)
-      let numbers = try processes.first((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing).map { $0 })
+      // As the first process finds: others may already draw.
+      let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
       if !numbers.isEmpty {
         try Paths.makeFolder(folder)
         let own = processes.turns(of: numbers.count).map { numbers[$0] }

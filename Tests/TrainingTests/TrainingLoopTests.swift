@@ -75,7 +75,7 @@ import Training
       try inGroup(of: 2) { processes in
         let line = Line(steps: 12, accumulation: 2, processes: processes)
         // The others' start is the first one's.
-        if !processes.isFirst { line.w.addInPlace(5) }
+        if !processes.isFirst { line.w.detached().addInPlace(5) }
         do {
           try line.run(state: file, stopAfter: processes.rank == stopping ? stop : .max)
         } catch is Interrupted {}

@@ -54,43 +54,28 @@ public struct RunExperiment: DistributedWorkflow {
   }
 
   private func run(_ jobs: [ExperimentJob], progress: ProgressHandler, processes: ProcessGroup) throws {
-    var times = JobTimes()
-    // The first process looks for all, as it soon writes what others would find half of.
     let found = processes.isFirst ? jobs.map { $0.secondsIfDone() } : []
+    let shared = try SharedJobs(jobs, done: found.indices.filter { found[$0] != nil }, processes: processes)
+    var times = JobTimes()
     for (job, seconds) in zip(jobs, found) { if let seconds { times.add(seconds, of: job.kind) } }
-    var done = Set(try processes.first(found.indices.filter { found[$0] != nil }))
-    // What is made of something that is made anew is looked at again then.
-    for (index, job) in jobs.enumerated() where !job.needs.allSatisfy(done.contains) { done.remove(index) }
-    var claimed: Set<Int> = []
     var secondsPerJob: Double?
 
     func tell(_ doing: String, _ part: ProgressReport? = nil) throws {
       let inside = part.map { ", \($0.phase) \($0.step)/\($0.total)" } ?? ""
       let report = ProgressReport(
-        phase: "experiment", step: done.count, total: jobs.count, secondsPerStep: secondsPerJob, detail: doing + inside,
-        warnings: part?.warnings.map { "\(doing): \($0)" } ?? [])
-      guard progress(report) else { throw Interrupted(phase: "experiment", step: done.count, state: output) }
+        phase: "experiment", step: shared.done.count, total: jobs.count, secondsPerStep: secondsPerJob,
+        detail: doing + inside, warnings: part?.warnings.map { "\(doing): \($0)" } ?? [])
+      func interrupted(_ phase: String) -> Interrupted { Interrupted(phase: phase, step: report.step, state: output) }
+      guard progress(report) else { throw interrupted(report.phase) }
+      if let other = try shared.whoStopped() { throw interrupted("sharing the experiment with \(other)") }
     }
-    /// The next job that nobody does and whose inputs are there.
-    func next() throws -> Int? {
-      for (index, job) in jobs.enumerated()
-      where !done.contains(index) && !claimed.contains(index) && job.needs.allSatisfy(done.contains) {
-        claimed.insert(index)
-        if try processes.claim("job \(index)") { return index }
-      }
-      return nil
-    }
-    while done.count < jobs.count {
-      done.formUnion(try processes.lines(on: "done").compactMap(Int.init))
-      if let other = try processes.lines(on: "stopped").first {
-        throw Interrupted(phase: "sharing the experiment with \(other)", step: done.count, state: output)
-      }
-      let left = jobs.indices.filter { !done.contains($0) }
-      guard !left.isEmpty else { break }
-      secondsPerJob = times.estimate(left.map { jobs[$0].kind }).map { $0 / Double(left.count * processes.size) }
-      guard let index = try next() else {
+    while !shared.left.isEmpty {
+      let left = shared.left.map { jobs[$0].kind }
+      secondsPerJob = times.estimate(left).map { $0 / Double(left.count * processes.size) }
+      guard let index = try shared.next() else {
         try tell("waiting for other processes")
         Thread.sleep(forTimeInterval: 0.1)
+        try shared.update()
         continue
       }
       let job = jobs[index]
@@ -102,12 +87,11 @@ public struct RunExperiment: DistributedWorkflow {
           times.add((ContinuousClock.now - began) / .seconds(1), of: job.kind)
         }
       } catch {
-        // The others have no use for what depends on it. If they are gone, too, this error is the one to tell.
-        try? processes.post("process \(processes.rank), which stopped while \(job.title)", on: "stopped")
+        shared.stop(index)
         throw error
       }
-      done.insert(index)
-      try processes.post("\(index)", on: "done")
+      try shared.finish(index)
+      try shared.update()
     }
     _ = progress(ProgressReport(phase: "experiment", step: jobs.count, total: jobs.count))
   }

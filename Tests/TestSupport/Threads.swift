@@ -8,21 +8,28 @@ public func inGroup<Result: Sendable>(
   of size: Int, _ body: @escaping @Sendable (ProcessGroup) throws -> Result
 ) throws -> [Result] {
   let port = freePort()
+  return try onThreads(size) { rank in
+    try body(ProcessGroup(joining: LaunchEnvironment(rank: rank, size: size, host: "127.0.0.1", port: port)))
+  }
+}
+
+/// Runs `body` with each number below `count` at the same time. Not on a queue, which would let some wait for the end of
+/// others on a small machine.
+public func onThreads<Result: Sendable>(
+  _ count: Int, _ body: @escaping @Sendable (Int) throws -> Result
+) throws -> [Result] {
   let results = Mutex<[Int: Swift.Result<Result, any Error>]>([:])
   let group = DispatchGroup()
-  for rank in 0..<size {
+  for index in 0..<count {
     group.enter()
-    // Not on a queue, which would let some wait for the end of others on a small machine.
     Thread.detachNewThread {
-      let result = Swift.Result {
-        try body(ProcessGroup(joining: LaunchEnvironment(rank: rank, size: size, host: "127.0.0.1", port: port)))
-      }
-      results.withLock { $0[rank] = result }
+      let result = Swift.Result { try body(index) }
+      results.withLock { $0[index] = result }
       group.leave()
     }
   }
   group.wait()
-  return try (0..<size).map { rank in try results.withLock { $0[rank]! }.get() }
+  return try (0..<count).map { index in try results.withLock { $0[index]! }.get() }
 }
 
 /// A port of this machine that nobody listens on.
