@@ -1,6 +1,5 @@
 import Foundation
 import Merging
-import OrderedCollections
 import TestSupport
 import Testing
 import Torch
@@ -61,16 +60,12 @@ import Workflows
     #expect(many.records.count == 3)
     for (one, many) in zip(one.records, many.records) {
       let error = TestSupport.difference(Tensor(many.fidelity + [many.similarity]), Tensor(one.fidelity + [one.similarity]))
-      #expect(error <= 1e-5, "the terms of step \(one.step) differ by \(error)")
+      #expect(error <= 2e-6, "the terms of step \(one.step) differ by \(error)")
     }
-    // Adam makes whole steps of gradients that are nothing but rounding, so a few coefficients may differ by more.
-    let vectors = try ["1", "\(processes)"].map { name in
-      Tensor.concatenated(try MergerCoefficients.read(folder("\(name)/a.coefficients.safetensors")).coefficients.tensors)
-    }
-    let errors = (vectors[0] - vectors[1]).abs()
-    let largest = errors.max().item()
-    let share = (errors .> 1e-4).to(dtype: .float32).mean().item()
-    #expect(largest <= 0.02 && share <= 0.01, "the largest error is \(largest), and \(share) of all are above 1e-4")
+    // Adam makes whole steps of gradients that are nothing but rounding; these LoRAs leave none so small.
+    let error = try difference(
+      folder("\(processes)/a.coefficients.safetensors"), folder("1/a.coefficients.safetensors"))
+    #expect(error <= 1e-5, "the coefficients differ by \(error)")
 
     let record = try JSONDecoder().decode(
       RunRecord<ZipAdapters>.self, from: bytes(folder("\(processes)/a.safetensors.json")))
@@ -94,7 +89,8 @@ import Workflows
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder("2/a-samples")) == ["step00003-1.png"])
     let error = try difference(folder("2/a.safetensors"), folder("1/a.safetensors"))
-    #expect(error <= 1e-3, "the largest error is \(error)")
+    // Rounding, of which Adam has made more in the rarely moved elements of a factor that starts at zero.
+    #expect(error <= 3e-4, "the largest error is \(error)")
   }
 
   @Test("the first process is stopped, all stop; the same command goes on to the file of an uninterrupted run")
