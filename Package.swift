@@ -32,8 +32,8 @@ let package = Package(
     // libtorch, named by a pkg-config file that `make bootstrap` writes: flags in a .pc file, unlike unsafeFlags,
     // leave the package usable as a dependency.
     .systemLibrary(name: "CLibtorch", pkgConfig: "ziplora-libtorch"),
-    // The only C++: boxed dispatcher calls, autograd, generators; no exception leaves it.
-    .target(name: "CTorch", dependencies: ["CLibtorch"]),
+    // The only C++: boxed dispatcher calls, autograd, generators, groups of processes; no exception leaves it.
+    .target(name: "CTorch", dependencies: ["CLibtorch"], cxxSettings: [.headerSearchPath("gloo-declarations")]),
     // The picture formats, from the system's own libraries.
     .systemLibrary(name: "CLibpng", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
     .systemLibrary(name: "CLibjpeg", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"]), .brew(["jpeg-turbo"])]),
@@ -189,7 +189,7 @@ let package = Package(
     .testTarget(
       name: "TorchTests",
       dependencies: [
-        "Torch", "SafeTensors",
+        "Torch", "SafeTensors", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -218,7 +218,7 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors",
+        "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

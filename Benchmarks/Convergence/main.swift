@@ -64,7 +64,9 @@ struct ConvergenceBenchmark: ParsableCommand {
       ).errors
       let first = zip.records.first?.fidelity.map { String(format: "%.2f", $0) }.joined(separator: "/") ?? ""
       print(
-        String(format: "%@\t%.4f\t%.4f\t%.4f\t%.1f s\t%.1f s\t%@", way.text, errors[0], errors[1], errors[0] + errors[1], prepared, seconds, first))
+        String(
+          format: "%@\t%.4f\t%.4f\t%.4f\t%.1f s\t%.1f s\t%@", way.text, errors[0], errors[1], errors[0] + errors[1], prepared,
+          seconds, first))
     }
   }
 }

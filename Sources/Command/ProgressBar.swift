@@ -3,6 +3,8 @@ internal import Training
 
 /// Shows progress on standard error: one line that is drawn again on a terminal, a line now and then elsewhere.
 final class ProgressBar {
+  /// Whether another process speaks for this one.
+  var isQuiet = false
   private let isTerminal = isatty(2) == 1
   private let clock = ContinuousClock()
   private var shown: ContinuousClock.Instant?
@@ -12,6 +14,7 @@ final class ProgressBar {
 
   /// Shows where the work stands; false when Ctrl-C was pressed.
   func show(_ progress: ProgressReport) -> Bool {
+    if isQuiet { return !Interruption.isAsked }
     for warning in progress.warnings { tell("warning: \(warning)") }
     let isNew = progress.phase != phase
     let isLast = progress.step >= progress.total
@@ -28,6 +31,7 @@ final class ProgressBar {
 
   /// Puts a line of its own on standard error.
   func tell(_ message: String) {
+    if isQuiet { return }
     if isTerminal, phase != nil { write("\r\u{1B}[K") }
     write("\(message)\n")
   }

@@ -27,13 +27,39 @@ extension WorkflowCommand {
 
   func run() throws {
     let bar = ProgressBar()
+    try report(with: bar) { print(try text(of: workflow.run(progress: bar.show))) }
+  }
+
+  /// Runs `body` and turns what it throws into what a user is told.
+  fileprivate func report(with bar: ProgressBar, _ body: () throws -> Void) throws {
     do {
-      print(try text(of: withTorchErrors { try workflow.run(progress: bar.show) }))
+      try withTorchErrors(body)
     } catch let interrupted as Interrupted {
       bar.tell("\(interrupted)")
       throw ExitCode(130)
     } catch let error as AtomicFileError where error.reason == .exists {
       throw SettingError("\(error.path): exists already; choose another name or allow it to be replaced with --overwrite")
+    }
+  }
+}
+
+extension WorkflowCommand where Work: DistributedWorkflow {
+  /// In one of several processes, the first of which speaks for all; the others say only what goes wrong.
+  func run() throws {
+    let bar = ProgressBar()
+    try report(with: bar) {
+      let environment = try LaunchEnvironment(ProcessInfo.processInfo.environment)
+      let processes = try environment.map { try ProcessGroup(joining: $0) } ?? ProcessGroup()
+      bar.isQuiet = !processes.isFirst
+      do {
+        let outcome = try text(of: workflow.run(progress: bar.show, processes: processes))
+        if processes.isFirst { print(outcome) }
+        // The place where they meet is in the first one, and nobody leaves before its files are written.
+        try processes.barrier()
+      } catch is ProcessGroupError where Interruption.isAsked {
+        // Another one has heard of Ctrl-C earlier.
+        throw ExitCode(130)
+      }
     }
   }
 }

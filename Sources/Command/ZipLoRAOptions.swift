@@ -161,7 +161,8 @@ struct ZipLoRAOptions: ParsableArguments {
       """, valueName: "n"))
   var draws: Int?
 
-  @Option(help: ArgumentHelp("Value of all coefficients at the start of the paper's way; 1 is direct merge.", valueName: "number"))
+  @Option(
+    help: ArgumentHelp("Value of all coefficients at the start of the paper's way; 1 is direct merge.", valueName: "number"))
   var start: Double?
 
   @Option(help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))

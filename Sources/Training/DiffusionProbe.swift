@@ -20,16 +20,20 @@ public struct DiffusionProbe: FidelityProbe {
   private let references: [any ReferenceLatents]
   /// Text states of each picture of each LoRA; nil where LoRAs change them.
   private let texts: [[Conditioning]]?
-  /// Noisy pictures of one draw.
+  /// Noisy pictures of one draw, of all processes together.
   public let batch: Int
+  public let processes: ProcessGroup
 
   /// - Parameters:
   ///   - references: of each LoRA, in the order in which they are zipped.
   ///   - adaptsText: whether any of the LoRAs has layers in a text encoder.
+  ///   - processes: those that split the batch; it has to be a multiple of their number.
   public init(
-    _ references: [any ReferenceLatents], model: DiffusionModel, adaptsText: Bool, batch: Int = 1
+    _ references: [any ReferenceLatents], model: DiffusionModel, adaptsText: Bool, batch: Int = 1,
+    processes: ProcessGroup = ProcessGroup()
   ) throws {
     self.model = model
+    self.processes = processes
     self.batch = batch
     self.references = references
     projections = model.projections
@@ -43,9 +47,12 @@ public struct DiffusionProbe: FidelityProbe {
     try withTorchErrors {
       let chosen = Tensor.randint(0..<references[index].count, [batch], generator: generator).ints()
       let (noisy, timesteps) = references[index].noisy(chosen, model: model, generator: generator)
-      let text = texts.map { texts in chosen.dropFirst().reduce(texts[index][chosen[0]]) { $0 + texts[index][$1] } }
+      // The whole batch is drawn, so that every process's generator goes on as that of one process would.
+      let part = processes.part(of: batch)
+      let own = Array(chosen[part])
+      let text = texts.map { texts in own.dropFirst().reduce(texts[index][own[0]]) { $0 + texts[index][$1] } }
       return Input(
-        noisy: noisy, timesteps: timesteps, conditioning: text, lora: index, pictures: chosen)
+        noisy: noisy[part], timesteps: timesteps[part], conditioning: text, lora: index, pictures: own)
     }
   }
 

@@ -14,7 +14,7 @@ public final class DreamBooth {
     public var steps: Int
     public var learningRate: LearningRate
     public var weightDecay: Double
-    /// Pictures of one pass; `accumulation` passes make a step.
+    /// Pictures of one pass, of all processes together; `accumulation` passes make a step.
     public var batch: Int
     public var accumulation: Int
     /// Weight of the loss on pictures of the whole class.
@@ -46,6 +46,7 @@ public final class DreamBooth {
   private let model: DiffusionModel
   private let pictures: LatentCache
   private let prior: LatentCache?
+  private let processes: ProcessGroup
   private let loop: TrainingLoop
   /// Text states that stay as they are, because no text encoder is trained.
   private let fixedText: [Conditioning]?
@@ -54,12 +55,14 @@ public final class DreamBooth {
   /// - Parameters:
   ///   - pictures: of the subject or style, with their prompts.
   ///   - prior: of the class in general, which the LoRA must leave as it is; nil for none.
+  ///   - processes: those that split the batch; it has to be a multiple of their number.
   /// - Throws: `TargetsError`, `RankError` and `TorchError`.
   public init(
     _ pictures: LatentCache, prior: LatentCache? = nil, model: DiffusionModel, options: Options = .init(),
-    phase: String = "training the LoRA"
+    phase: String = "training the LoRA", processes: ProcessGroup = ProcessGroup()
   ) throws {
     self.options = options
+    self.processes = processes
     self.model = model
     self.pictures = pictures
     self.prior = prior
@@ -77,7 +80,7 @@ public final class DreamBooth {
       phase: phase, parameters: parameters,
       options: .init(
         steps: options.steps, learningRate: options.learningRate, weightDecay: options.weightDecay,
-        accumulation: options.accumulation, seed: options.seed &+ 1))
+        accumulation: options.accumulation, seed: options.seed &+ 1), processes: processes)
     let trainsText = paths.contains { Component(of: $0) != .unet }
     func fixed(_ cache: LatentCache?) -> [Conditioning]? {
       guard let cache, !trainsText else { return nil }
@@ -122,10 +125,14 @@ public final class DreamBooth {
     let timesteps = Tensor.randint(0..<model.schedule.count, [options.batch], generator: generator)
       .to(device: clean.device)
     let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)
+    // The whole batch is drawn, so that every process's generator goes on as that of one process would.
+    let part = processes.part(of: options.batch)
+    let pictures = Array(indices[part])
     let conditioning =
-      text.map { text in indices.dropFirst().reduce(text[indices[0]]) { $0 + text[$1] } }
-      ?? cache.conditioning(indices, model: model)
+      text.map { text in pictures.dropFirst().reduce(text[pictures[0]]) { $0 + text[$1] } }
+      ?? cache.conditioning(pictures, model: model)
     let noisy = model.schedule.addNoise(clean, noise, timesteps)
-    return model.prediction(noisy, timesteps, conditioning).meanSquaredError(model.target(clean, noise, timesteps))
+    return model.prediction(noisy[part], timesteps[part], conditioning)
+      .meanSquaredError(model.target(clean, noise, timesteps)[part])
   }
 }

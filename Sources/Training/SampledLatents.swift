@@ -35,19 +35,28 @@ public struct SampledLatents: ReferenceLatents {
 
   /// Draws with the adapter on the model, by DDIM: its states are noisy latents at timesteps of the training.
   ///
-  /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`; `Interrupted` when the handler answers false.
+  /// - Parameter processes: those that share the pictures out; each gets all of them.
+  /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`, `ProcessGroupError`; `Interrupted` when the handler
+  ///   answers false.
   public init(
     of adapter: Adapter, prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
-    height: Int? = nil, phase: String = "drawing references", progress: ProgressHandler = { _ in true }
+    height: Int? = nil, phase: String = "drawing references", processes: ProcessGroup = ProcessGroup(),
+    progress: ProgressHandler = { _ in true }
   ) throws {
     let size = try model.pictureSize(width: width, height: height)
     let all = prompts.flatMap { Array(repeating: $0, count: options.count) }
     let plan = try Sampler.ddim.plan(model.schedule, steps: options.steps)
     var timer = StepTimer()
-    let ways = try Attachment(adapter, to: model.projections).whileAttached {
-      try all.enumerated().map { picture, prompt in
+    let turns = processes.turns(of: all.count)
+    let shape = [
+      all.count, plan.steps.count, model.unet.configuration.inChannels, size.height / model.vae.scale,
+      size.width / model.vae.scale,
+    ]
+    let drawn = Tensor.zeros(shape, dtype: model.dtype, device: model.device)
+    try Attachment(adapter, to: model.projections).whileAttached {
+      for (done, picture) in turns.enumerated() {
         let request = TextToImage(
-          prompts: [prompt], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
+          prompts: [all[picture]], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
           height: size.height, seed: options.seed &+ UInt64(picture))
         var way: [Tensor] = []
         try withoutActuallyEscaping(progress) { progress in
@@ -56,16 +65,18 @@ public struct SampledLatents: ReferenceLatents {
             way.append(state.sample[0])
             if state.step > 0 { timer.tick() }
             let report = ProgressReport(
-              phase: phase, step: picture * options.steps + state.step + 1, total: all.count * options.steps,
+              phase: phase, step: done * options.steps + state.step + 1, total: turns.count * options.steps,
               secondsPerStep: timer.secondsPerStep)
             guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: nil) }
           }
         }
-        return Tensor.stacked(way)
+        drawn[picture].copyInPlace(Tensor.stacked(way))
       }
     }
+    // Zeros stand where others have drawn.
+    try processes.sum([drawn])
+    latents = drawn
     self.prompts = all
-    latents = Tensor.stacked(ways)
     timesteps = Tensor(plan.steps.map { Int($0.from.timestep) }).to(device: model.device)
     sizes = SizeConditioning(height: size.height, width: size.width)
   }

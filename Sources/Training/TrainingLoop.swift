@@ -5,6 +5,8 @@ public import Torch
 
 /// Steps of AdamW over named parameters, with everything that a resume needs to continue bit for bit: parameters,
 /// moments, averages, the step and the state of the random numbers.
+///
+/// Several processes add up their gradients before each step, so that all have the same parameters; the first one saves.
 public final class TrainingLoop {
   public struct Options: Sendable, Codable, Equatable {
     public var steps: Int
@@ -45,9 +47,15 @@ public final class TrainingLoop {
   public private(set) var losses: [Float] = []
 
   private let optimizer: AdamW
+  private let processes: ProcessGroup
 
-  public init(phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options) {
+  /// - Parameter processes: those whose losses are averaged, each of its own part of a batch.
+  public init(
+    phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options,
+    processes: ProcessGroup = ProcessGroup()
+  ) {
     self.phase = phase
+    self.processes = processes
     self.options = options
     self.parameters = parameters
     let tensors = parameters.values.map { $0.requiringGrad() }
@@ -66,12 +74,19 @@ public final class TrainingLoop {
   ///   - saveEvery: seconds between saves.
   ///   - loss: the loss of one batch, a scalar; all its random numbers come from `generator`.
   ///   - afterStep: called after each step, for samples and logs.
-  /// - Throws: `Interrupted` when the handler asks to stop, `Diverged` when a loss is not finite.
+  /// - Throws: `Interrupted` when a handler asks to stop, in whichever process; `Diverged` when a loss is not finite;
+  ///   `ProcessGroupError`.
   public func run(
     state: String?, identity: String = "", saveEvery: Double = 120, progress: ProgressHandler,
     afterStep: (Int) throws -> Void = { _ in }, loss: () throws -> Tensor
   ) throws {
-    if let state, FileManager.default.fileExists(atPath: state) { try restore(from: state, identity: identity) }
+    if let state, try processes.first(FileManager.default.fileExists(atPath: state)) {
+      try restore(from: state, identity: identity)
+      // Until all have read it, nobody replaces it.
+      try processes.barrier()
+    } else {
+      try processes.broadcast(Array(parameters.values))
+    }
     let clock = ContinuousClock()
     var saved = clock.now
     var timer = StepTimer()
@@ -91,7 +106,7 @@ public final class TrainingLoop {
       let report = ProgressReport(
         phase: phase, step: step, total: options.steps, secondsPerStep: timer.secondsPerStep,
         figures: [("loss", smooth ?? value)])
-      if !progress(report), step < options.steps {
+      if try !processes.all(progress(report)), step < options.steps {
         if let state { try save(to: state, identity: identity) }
         throw Interrupted(phase: phase, step: step, state: state)
       }
@@ -103,9 +118,13 @@ public final class TrainingLoop {
     var total = 0.0
     for _ in 0..<options.accumulation {
       let value = try loss()
-      total += value.item() / Double(options.accumulation)
-      (options.accumulation == 1 ? value : value / Double(options.accumulation)).backward()
+      // This process's share of the mean over all of them and over all batches of the step.
+      let share = Double(options.accumulation * processes.size)
+      total += value.item() / share
+      (share == 1 ? value : value / share).backward()
     }
+    total = try processes.sum([total])[0]
+    try processes.sum(parameters.values.compactMap(\.grad))
     if let limit = options.gradientLimit { optimizer.clipGradients(to: limit) }
     optimizer.step()
     optimizer.zeroGrad()
@@ -116,6 +135,7 @@ public final class TrainingLoop {
   // MARK: state
 
   private func save(to path: String, identity: String) throws {
+    guard processes.isFirst else { return }
     var tensors: OrderedDictionary<String, Tensor> = [:]
     for (index, (name, parameter)) in parameters.enumerated() {
       tensors["parameter/\(name)"] = parameter.detached()

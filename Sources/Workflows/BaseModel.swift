@@ -55,9 +55,9 @@ struct LocalBase {
   let checkpoint: Checkpoint
   let settings: BaseModel
 
-  func load() throws -> DiffusionModel {
+  func load(for processes: ProcessGroup = ProcessGroup()) throws -> DiffusionModel {
     if let threads = settings.threads { Engine.threads = threads }
-    return try DiffusionModel(checkpoint, dtype: settings.dtype, device: settings.device)
+    return try DiffusionModel(checkpoint, dtype: settings.dtype, device: processes.device(for: settings.device))
   }
 
   /// The files that it can be made of.

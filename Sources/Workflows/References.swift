@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import LoRA
+internal import Torch
 public import Training
 
 /// Where latents of LoRAs without pictures are kept.
@@ -74,19 +75,21 @@ extension ZipAdapters {
     /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
     func references(
       _ adapter: Adapter, model: DiffusionModel, size: PictureSize, saved: SavedReferences, folder: String,
-      base: LocalBase, progress: ProgressHandler
+      base: LocalBase, progress: ProgressHandler, processes: ProcessGroup
     ) throws -> any ReferenceLatents {
       func drawn() throws -> SampledLatents {
         let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])
         let path = "\(folder)/\(identity.prefix(16)).safetensors"
-        if Paths.exists(path), let found = try SampledLatents(path: path, identity: identity, device: model.device) {
-          return found
+        func found() throws -> SampledLatents? {
+          guard Paths.exists(path) else { return nil }
+          return try SampledLatents(path: path, identity: identity, device: model.device)
         }
+        if try processes.first(found() != nil), let found = try found() { return found }
         try Paths.makeFolder(folder)
         let drawn = try SampledLatents(
           of: adapter, prompts: drawnPrompts, model: model, options: saved.sampling, width: size.width, height: size.height,
-          phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", progress: progress)
-        try drawn.write(to: path, identity: identity)
+          phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", processes: processes, progress: progress)
+        if processes.isFirst { try drawn.write(to: path, identity: identity) }
         return drawn
       }
       guard let pictures else { return try drawn() }

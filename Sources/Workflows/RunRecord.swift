@@ -17,15 +17,24 @@ public struct RunRecord<Settings: Workflow>: Codable {
   public let versions: Versions
   /// Results are the same to the byte for the same number.
   public let threads: Int
+  /// That shared the work; likewise. Nil for one.
+  public let processes: Int?
   public let seconds: Double
 
   /// - Parameter began: when the run did.
-  init(_ settings: Settings, inputs: [String], outputs: [String], began: ContinuousClock.Instant) throws {
-    try self.init(settings, inputs: try inputs.map(FileDigest.init), outputs: outputs, began: began)
+  init(
+    _ settings: Settings, inputs: [String], outputs: [String], began: ContinuousClock.Instant,
+    processes: ProcessGroup = ProcessGroup()
+  ) throws {
+    try self.init(
+      settings, inputs: try inputs.map(FileDigest.init), outputs: outputs, began: began, processes: processes)
   }
 
   /// Of inputs whose digests are known already.
-  init(_ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant) throws {
+  init(
+    _ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant,
+    processes: ProcessGroup = ProcessGroup()
+  ) throws {
     seconds = (ContinuousClock.now - began) / .seconds(1)
     workflow = Settings.name
     self.settings = settings
@@ -33,6 +42,7 @@ public struct RunRecord<Settings: Workflow>: Codable {
     self.outputs = try outputs.map(FileDigest.init)
     versions = Versions()
     threads = Engine.threads
+    self.processes = processes.size > 1 ? processes.size : nil
   }
 
   func write(to path: String, overwrite: Bool) throws {

@@ -2,12 +2,15 @@ internal import Diffusion
 internal import Foundation
 internal import LoRA
 internal import OrderedCollections
-internal import Torch
+public import Torch
 public import Training
 
 /// `ziplora train`: a LoRA from a few pictures.
-public struct TrainAdapter: Workflow {
+public struct TrainAdapter: DistributedWorkflow {
   public static let name = "train"
+
+  /// The path of the LoRA.
+  public typealias Outcome = String
 
   public var base: BaseModel
   public var pictures: PictureSource
@@ -51,9 +54,9 @@ public struct TrainAdapter: Workflow {
     try output.validate()
   }
 
-  /// - Returns: the path of the LoRA.
-  public func run(progress: ProgressHandler) throws -> String {
+  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> String {
     try validate()
+    try Demand.divisible(training.batch, by: processes)
     let began = ContinuousClock.now
     let record = Paths.record(of: output.path)
     let statePath = state.path(beside: output)
@@ -61,22 +64,28 @@ public struct TrainAdapter: Workflow {
     try Paths.checkWritable([statePath], overwrite: true)
     let content = try pictures.load(promptOption: "prompt")
     let base = try base.locate(progress: progress)
-    let model = try base.load()
+    let model = try base.load(for: processes)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
-    let prior = try prior?.load(beside: output, base: self.base, model: model, seed: training.seed, progress: progress)
+    let prior = try prior?.load(
+      beside: output, base: self.base, model: model, seed: training.seed, progress: progress, processes: processes)
 
     let dreamBooth = try DreamBooth(
-      try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training)
+      try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training,
+      processes: processes)
     let identity = FileDigest.ofTexts(
       try base.identity + content.identity() + ["prior"] + (prior?.identity() ?? []) + ["\(size)"])
     let adapter = try dreamBooth.run(
       state: statePath, identity: identity, saveEvery: state.every, progress: progress
     ) { step in
+      guard processes.isFirst else { return }
       try samples.draw(after: step, of: training.steps, beside: output, model: model, seed: training.seed, size: size)
     }
+    guard processes.isFirst else { return output.path }
     try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
-    try RunRecord(self, inputs: base.files + content.files + (prior?.files ?? []), outputs: [output.path], began: began)
-      .write(to: record, overwrite: output.overwrite)
+    try RunRecord(
+      self, inputs: base.files + content.files + (prior?.files ?? []), outputs: [output.path], began: began,
+      processes: processes
+    ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
     return output.path
   }

@@ -30,19 +30,24 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     }
   }
 
-  /// Reads the pictures and first lets the base draw what is missing. A stopped run finds those it has drawn.
+  /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those
+  /// it has drawn.
   func load(
-    beside output: AdapterOutput, base: BaseModel, model: DiffusionModel, seed: UInt64, progress: ProgressHandler
+    beside output: AdapterOutput, base: BaseModel, model: DiffusionModel, seed: UInt64, progress: ProgressHandler,
+    processes: ProcessGroup
   ) throws -> PictureSource.Content {
     let folder = folder ?? "\(output.stem)-prior"
     let source = PictureSource(folder, prompt: prompt)
     if let prompt {
       let there = try Self.names(in: folder)
-      let missing = (count ?? (there.isEmpty ? 100 : 0)) - there.count
-      if missing > 0 {
+      let missing = max((count ?? (there.isEmpty ? 100 : 0)) - there.count, 0)
+      // As the first process finds: others may already draw.
+      let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
+      if !numbers.isEmpty {
         try Paths.makeFolder(folder)
-        let numbers = (0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)
-        try draw(Array(numbers), prompt, into: folder, base: base, model: model, seed: seed, progress: progress)
+        let own = processes.turns(of: numbers.count).map { numbers[$0] }
+        try draw(own, prompt, into: folder, base: base, model: model, seed: seed, progress: progress)
+        try processes.barrier()
       }
     }
     return try source.load(promptOption: "prior-prompt")

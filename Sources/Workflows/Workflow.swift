@@ -1,4 +1,4 @@
-internal import Torch
+public import Torch
 public import Training
 
 /// Something that a user can ask for, as a value: settings that can be checked, kept as JSON and run.
@@ -17,6 +17,18 @@ public protocol Workflow: Codable, Sendable {
 
   /// - Throws: `Interrupted` when the handler answers false; errors of files and models as they come.
   func run(progress: ProgressHandler) throws -> Outcome
+}
+
+/// A workflow that several processes do together (Docs/Distributed.md).
+public protocol DistributedWorkflow: Workflow {
+  /// Does this process's part. All processes give the same outcome, and the first one writes the files.
+  ///
+  /// - Throws: `ProcessGroupError`, beside what `run(progress:)` throws.
+  func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome
+}
+
+extension DistributedWorkflow {
+  public func run(progress: ProgressHandler) throws -> Outcome { try run(progress: progress, processes: ProcessGroup()) }
 }
 
 /// The version of this package, as in `ziplora --version` and in every file that it writes.
@@ -48,6 +60,12 @@ enum Demand {
 
   static func notNegative(_ number: Double, _ option: String) throws(SettingError) {
     guard number >= 0, number.isFinite else { throw SettingError(option, number, expected: "0 or more") }
+  }
+
+  static func divisible(_ batch: Int, by processes: ProcessGroup) throws(SettingError) {
+    guard batch % processes.size == 0 else {
+      throw SettingError("batch", batch, expected: "a multiple of \(processes.size), as so many processes take equal parts of it")
+    }
   }
 
   static func available(_ device: Device) throws(SettingError) {

@@ -4,11 +4,11 @@ internal import LoRA
 public import Merging
 internal import OrderedCollections
 internal import SafeTensors
-internal import Torch
+public import Torch
 public import Training
 
 /// `ziplora zip`: a subject LoRA and a style LoRA, and others if there are, become one.
-public struct ZipAdapters: Workflow {
+public struct ZipAdapters: DistributedWorkflow {
   public static let name = "zip"
 
   /// A LoRA with what it was trained on.
@@ -87,8 +87,9 @@ public struct ZipAdapters: Workflow {
     try output.validate()
   }
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
+  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     try validate()
+    try Demand.divisible(batch, by: processes)
     let began = ContinuousClock.now
     let (coefficientsFile, reportFile) = ("\(output.stem).coefficients.safetensors", output.reportPath)
     let record = Paths.record(of: output.path)
@@ -98,7 +99,7 @@ public struct ZipAdapters: Workflow {
 
     let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
     let base = try base.locate(progress: progress)
-    let model = try base.load()
+    let model = try base.load(for: processes)
     let prompts = sources.flatMap(\.prompts)
     if let warning = ProgressReport.overflow(of: prompts + sides.flatMap(\.referencePrompts), in: model) { _ = progress(warning) }
     let names = model.moduleNames
@@ -112,37 +113,44 @@ public struct ZipAdapters: Workflow {
     let latents = try zip(sources, inputs).map {
       try $0.references(
         $1.weighted, model: model, size: size, saved: references, folder: references.folder(beside: output), base: base,
-        progress: progress)
+        progress: progress, processes: processes)
     }
-    let probe = try DiffusionProbe(latents, model: model, adaptsText: adaptsText, batch: batch)
+    let probe = try DiffusionProbe(latents, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
     let identity = FileDigest.ofTexts(
       try base.identity + sources.flatMap { try $0.identity() } + ["\(size) \(batch)"]
         + (sources.allSatisfy(\.drawnPrompts.isEmpty) ? [] : ["\(references.sampling)"]))
 
-    let zipper =
-      Paths.exists(statePath)
-      ? try ZipLoRA(resuming: statePath, identity: identity, inputs, probe: probe, options: options)
-      : try ZipLoRA(inputs, probe: probe, options: options)
-    let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress)
+    let zipper: ZipLoRA
+    if try processes.first(Paths.exists(statePath)) {
+      zipper = try ZipLoRA(resuming: statePath, identity: identity, inputs, probe: probe, options: options)
+      // Until all have read it, nobody replaces it.
+      try processes.barrier()
+    } else {
+      zipper = try ZipLoRA(inputs, probe: probe, options: options)
+    }
+    let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress, processes: processes)
 
+    let report = zipper.report(stop: stop)
+    let outcome = Outcome(
+      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles)
+    guard processes.isFirst else { return outcome }
     try output.write(
       zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,
       for: names)
-    let report = zipper.report(stop: stop)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
     let inputFiles = base.files + sources.map(\.file.path) + sources.flatMap { $0.pictures?.files ?? [] }
-    try RunRecord(self, inputs: inputFiles, outputs: [output.path, coefficientsFile, reportFile], began: began)
-      .write(to: record, overwrite: output.overwrite)
+    try RunRecord(
+      self, inputs: inputFiles, outputs: [output.path, coefficientsFile, reportFile], began: began, processes: processes
+    ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
     try references.finish(beside: output)
-    return Outcome(
-      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles)
+    return outcome
   }
 
   /// Runs the steps that are left, with a state on disk that is never older than asked.
   private func optimize(
-    _ zipper: ZipLoRA, state path: String, identity: String, progress: ProgressHandler
+    _ zipper: ZipLoRA, state path: String, identity: String, progress: ProgressHandler, processes: ProcessGroup
   ) throws -> ZipStop {
     var warnings = zipper.records.isEmpty ? options.warnings : []
     var saved = ContinuousClock.now
@@ -165,7 +173,7 @@ public struct ZipAdapters: Workflow {
         warnings: warnings)
       warnings = []
       let goesOn = progress(report) || record.step == state.steps
-      guard !goesOn || ContinuousClock.now - saved > .seconds(self.state.every) else { return true }
+      guard processes.isFirst, ContinuousClock.now - saved > .seconds(self.state.every) else { return goesOn }
       do {
         try zipper.saveState(to: path, identity: identity)
       } catch {
@@ -175,7 +183,10 @@ public struct ZipAdapters: Workflow {
       return goesOn && failure == nil
     }
     if let failure { throw failure }
-    guard stop != .asked else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: path) }
+    guard stop != .asked else {
+      if processes.isFirst { try zipper.saveState(to: path, identity: identity) }
+      throw Interrupted(phase: "zipping", step: zipper.records.count, state: path)
+    }
     return stop
   }
 }

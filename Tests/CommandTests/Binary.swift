@@ -53,6 +53,21 @@ struct Binary {
       errors: try String(contentsOf: errors, encoding: .utf8))
   }
 
+  /// Runs a command in several processes that find each other, with the variables that people set by hand.
+  ///
+  /// - Parameter others: what all but the first one are told besides.
+  static func run(
+    processes: Int, _ arguments: [String], others: [String] = [], interruptAfter phase: String? = nil
+  ) throws -> [Binary] {
+    let port = freePort()
+    return try onThreads(processes) { rank in
+      let environment = [
+        "RANK": "\(rank)", "WORLD_SIZE": "\(processes)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+      ]
+      return try run(arguments + (rank > 0 ? others : []), environment: environment, interruptAfter: phase)
+    }
+  }
+
   /// Runs a command that has to succeed.
   @discardableResult
   static func succeed(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) throws -> String {

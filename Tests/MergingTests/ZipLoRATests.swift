@@ -315,7 +315,8 @@ import Torch
     #expect(error(pair, ZipOptions(objective: .init(lambda: -1))) == "lambda -1.0: expected 0 or more")
     #expect(error(pair, ZipOptions(draws: 0)) == "draws 0: expected 1 or more")
     #expect(
-      error(pair, ZipOptions(closedForm: ClosedForm())) == "closed form without draws: expected a number of draws to solve it for")
+      error(pair, ZipOptions(closedForm: ClosedForm())) == "closed form without draws: expected a number of draws to solve it for"
+    )
 
     let broken = model.pair.map { input in
       MergeInput(

@@ -1,5 +1,6 @@
 import Foundation
 import OrderedCollections
+import TestSupport
 import Testing
 import Torch
 import Training
@@ -10,18 +11,23 @@ import Training
     let loop: TrainingLoop
     let w = Tensor([0.0] as [Float])
     let b = Tensor([0.0] as [Float])
+    private let processes: ProcessGroup
 
-    init(steps: Int, learningRate: Double = 0.05, seed: UInt64 = 1, accumulation: Int = 1) {
+    init(
+      steps: Int, learningRate: Double = 0.05, seed: UInt64 = 1, accumulation: Int = 1,
+      processes: ProcessGroup = ProcessGroup()
+    ) {
+      self.processes = processes
       loop = TrainingLoop(
         phase: "fitting a line", parameters: ["w": w, "b": b],
         options: .init(
           steps: steps, learningRate: LearningRate(peak: learningRate, shape: .constant, warmup: 2), weightDecay: 0,
-          accumulation: accumulation, averageDecay: 0.9, seed: seed))
+          accumulation: accumulation, averageDecay: 0.9, seed: seed), processes: processes)
     }
 
     func run(state: String? = nil, stopAfter: Int = .max) throws {
       try loop.run(state: state, progress: { $0.step < stopAfter }) {
-        let x = Tensor.randn([8], generator: loop.generator)
+        let x = Tensor.randn([8], generator: loop.generator)[processes.part(of: 8)]
         return (w * x + b).meanSquaredError(3 * x - 1)
       }
     }
@@ -57,6 +63,34 @@ import Training
     try second.run(state: file)
     #expect(second.values == whole.values)
     #expect(second.loop.losses == whole.loop.losses)
+  }
+
+  @Test("two processes with half of each batch do what one does, also after one of them has been stopped")
+  func processes() throws {
+    let file = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    let whole = Line(steps: 12, accumulation: 2)
+    try whole.run()
+    func half(stop: Int, in stopping: Int) throws -> [(step: Int, losses: [Float], values: [Float])] {
+      try inGroup(of: 2) { processes in
+        let line = Line(steps: 12, accumulation: 2, processes: processes)
+        // The others' start is the first one's.
+        if !processes.isFirst { line.w.detached().addInPlace(5) }
+        do {
+          try line.run(state: file, stopAfter: processes.rank == stopping ? stop : .max)
+        } catch is Interrupted {}
+        return (line.loop.step, line.loop.losses, line.values)
+      }
+    }
+    #expect(try half(stop: 5, in: 1).map(\.step) == [5, 5])
+    let found = try half(stop: 100, in: 0)
+    #expect(found[0].values.prefix(2) == found[1].values.prefix(2))
+    for (name, values, expected) in [
+      ("values", found[0].values, whole.values), ("losses", found[1].losses, whole.loop.losses),
+    ] {
+      let error = difference(Tensor(values), Tensor(expected))
+      #expect(error <= 1e-5, "\(name): \(error)")
+    }
   }
 
   @Test func stateOfOtherSettingsIsRefused() throws {

@@ -20,6 +20,7 @@ extern "C" {
 typedef struct ct_tensor_impl *ct_tensor;
 typedef struct ct_operator_entry *ct_operator;
 typedef struct ct_generator_impl *ct_generator;
+typedef struct ct_group_impl *ct_group;
 
 /// Owned error message, or NULL.
 typedef char *ct_error;
@@ -113,6 +114,28 @@ ct_error ct_generator_new(uint64_t seed, ct_generator *result /* new */);
 void ct_generator_release(ct_generator generator);
 ct_error ct_generator_get_state(ct_generator generator, ct_tensor *state /* new, bytes */);
 ct_error ct_generator_set_state(ct_generator generator, ct_tensor state);
+
+// MARK: groups of processes
+
+/// Joins the `size` processes of a run. The one that hosts the store opens it at host:port, the others find each other
+/// there, under keys that begin with the prefix. Returns when all are there.
+/// device: where the tensors are that the group will be given; the CPU alone. Fails when the others are not there after
+/// seconds_to_join; every later call fails after seconds_to_wait, and at once when a connection breaks.
+ct_error ct_group_join(
+  const char *host, int32_t port, bool hosts_store, const char *prefix, ct_device device, int32_t rank, int32_t size,
+  double seconds_to_join, double seconds_to_wait, ct_group *result /* new */);
+ct_error ct_group_release(ct_group group);
+/// Adds up a contiguous tensor over the processes, in place. The sum is the same to the bit in each of them.
+ct_error ct_group_sum(ct_group group, ct_tensor tensor);
+/// Copies a contiguous tensor of one process into those of the others.
+ct_error ct_group_broadcast(ct_group group, ct_tensor tensor, int32_t from);
+ct_error ct_group_barrier(ct_group group);
+/// Puts a name under a key of the store if there is none; claimed is whether the name under it is this one now.
+ct_error ct_group_claim(ct_group group, const char *key, const char *name, bool *claimed);
+/// Adds text at the end of what is under a key of the store.
+ct_error ct_group_append(ct_group group, const char *key, const char *text);
+/// What is under a key of the store, owned by the caller; empty where there is no such key.
+ct_error ct_group_get(ct_group group, const char *key, char **text /* new */);
 
 // MARK: process
 

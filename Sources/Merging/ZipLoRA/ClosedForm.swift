@@ -37,7 +37,7 @@ public struct ClosedForm: Codable, Sendable, Equatable {
   ///   - tolerance: relative, of what is left of the error.
   /// - Returns: one vector [in] a LoRA.
   public static func solve(
-    _ factors: [LowRankFactors], moments: [Tensor], pull: Double, tolerance: Double = 1e-3
+    _ factors: [LowRankFactors], moments: [Tensor], pull: Double, tolerance: Double = 1e-4
   ) -> [Tensor] {
     let dtype = moments[0].dtype
     let downs = factors.map { $0.downMatrix.to(dtype: dtype) * $0.scale }
@@ -45,7 +45,7 @@ public struct ClosedForm: Codable, Sendable, Equatable {
     let total = moments.dropFirst().reduce(moments[0], +)
     // What is searched is the way from ones: H (m − 1) = b − H·1, with b_a − (H·1)_a = −Σ_t (G_at ∘ (ΣS − S_t)) · 1.
     let others = moments.map { total - $0 }
-    var right = factors.map { _ in Tensor.zeros(like: total[0]) }
+    let right = factors.map { _ in Tensor.zeros(like: total[0]) }
     // H_ab for a ≤ b; the rest is its transpose.
     var blocks: [(a: Int, b: Int, block: Tensor)] = []
     for a in factors.indices {
@@ -103,23 +103,26 @@ final class Calibration {
   let closedForm: ClosedForm
   private let inputs: [MergeInput]
   private let projections: Projections
+  private let processes: ProcessGroup
   /// The layers that it can be solved for.
   private let paths: [String]
-  private let passes: Int
+  private let draws: Int
   /// Of each LoRA.
   private var recorders: [InputRecorder] = []
 
   /// - Parameter draws: that will be recorded of each LoRA before each solution.
-  init(_ closedForm: ClosedForm, _ inputs: [MergeInput], draws: Int, plan: MergePlan, on projections: Projections) {
+  init(_ closedForm: ClosedForm, _ inputs: [MergeInput], draws: Int, plan: MergePlan, probe: any FidelityProbe) {
+    let projections = probe.projections
     self.closedForm = closedForm
     self.inputs = inputs
+    self.draws = draws
     self.projections = projections
+    processes = probe.processes
     paths = plan.zipped.filter { projections[$0]?.weight.shape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
-    passes = draws
     startRecording()
   }
 
-  private func startRecording() { recorders = inputs.map { _ in InputRecorder(passes: passes) } }
+  private func startRecording() { recorders = inputs.map { _ in InputRecorder(draws: draws, processes) } }
 
   /// Runs `body`, a pass of the model on an input of LoRA `index`.
   func recording<Result>(_ index: Int, _ body: () throws -> Result) throws -> Result {
@@ -132,11 +135,11 @@ final class Calibration {
   }
 
   /// The least-squares solution for what was recorded since the last one; other layers keep the coefficients that they have.
-  func solve(_ coefficients: MergerCoefficients) -> MergerCoefficients {
+  func solve(_ coefficients: MergerCoefficients) throws -> MergerCoefficients {
     var solution = MergerCoefficients(coefficients.vectors.mapValues { $0.mapValues { $0.detached().cloned() } })
     for path in paths {
       let vectors = solution.vectors[path]!
-      let moments = vectors.keys.compactMap { recorders[$0].moment(at: path) }
+      let moments = try vectors.keys.compactMap { try recorders[$0].moment(at: path) }
       guard moments.count == vectors.count else { continue }
       let solved = withoutGrad {
         ClosedForm.solve(vectors.keys.map { inputs[$0].factors(path) }, moments: moments, pull: closedForm.pull)
@@ -159,6 +162,9 @@ private final class InputRecorder {
   private final class Rows {
     let owner: String
     var pieces: [Tensor] = []
+    /// How many layers still ask for the moment, which is kept until the last one has.
+    var readers = 0
+    var moment: Tensor?
 
     init(owner: String) { self.owner = owner }
   }
@@ -166,35 +172,52 @@ private final class InputRecorder {
   private var rows: [String: Rows] = [:]
   /// What the layers read in the first pass, which shows who shares.
   private var seen: [(input: Tensor, rows: Rows)] = []
-  private let passes: Int
+  private let draws: Int
+  private let processes: ProcessGroup
 
-  /// - Parameter passes: that will be recorded.
-  init(passes: Int) { self.passes = passes }
+  /// - Parameters:
+  ///   - draws: passes that will be recorded.
+  ///   - processes: of which each sees an equal part of a draw.
+  init(draws: Int, _ processes: ProcessGroup) {
+    self.draws = draws
+    self.processes = processes
+  }
 
   func record(_ x: Tensor, at path: String) {
     let own = rows[path] ?? newRows(of: x, at: path)
     guard own.owner == path else { return }
     let all = (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).flattened(to: -2)
-    // Evenly spread ones, twice as many as columns over all passes: more do not change the solution.
-    let wanted = max(2 * all.dim(1), 2048) / passes
-    own.pieces.append(all.sliced(0, step: max(1, all.dim(0) / max(1, wanted))).cloned())
+    // Evenly spread ones, twice as many as columns over all draws: more do not change the solution. A power of two as the
+    // distance finds the same ones whether or not a batch is split.
+    let wanted = max(1, max(2 * all.dim(1), 2048) / draws)
+    var distance = 1
+    while distance * 2 * wanted <= all.dim(0) * processes.size { distance *= 2 }
+    own.pieces.append(all.sliced(0, step: distance).cloned())
   }
 
   private func newRows(of x: Tensor, at path: String) -> Rows {
     let own = seen.first { $0.input.isIdentical(to: x) }?.rows ?? Rows(owner: path)
     if own.owner == path { seen.append((x, own)) }
+    own.readers += 1
     rows[path] = own
     return own
   }
 
   func endPass() { seen = [] }
 
-  /// E[x xᵀ] in 32 bits; nil for a layer that was never used.
-  func moment(at path: String) -> Tensor? {
-    rows[path].map { own in
+  /// E[x xᵀ] of all processes' inputs in 32 bits; nil for a layer that was never used. It can be asked for once.
+  func moment(at path: String) throws -> Tensor? {
+    guard let own = rows.removeValue(forKey: path) else { return nil }
+    if own.moment == nil {
       let all = Tensor.concatenated(own.pieces)
-      return all.transposed().matmul(all).to(dtype: .float32) / Double(all.dim(0))
+      own.pieces = []
+      let sum = all.transposed().matmul(all).to(dtype: .float32)
+      try processes.sum([sum])
+      own.moment = sum / Double(all.dim(0) * processes.size)
     }
+    own.readers -= 1
+    defer { if own.readers == 0 { own.moment = nil } }
+    return own.moment
   }
 }
 

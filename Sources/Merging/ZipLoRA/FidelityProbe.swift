@@ -11,9 +11,16 @@ public protocol FidelityProbe {
   /// The layers of the model by full path.
   var projections: Projections { get }
 
+  /// Those among which each batch is split: `draw` gives this one's part. This one alone where a probe says nothing.
+  var processes: ProcessGroup { get }
+
   /// A fresh input of LoRA `index`'s own pictures and prompt at random timesteps, all randomness from `generator`.
   func draw(_ index: Int, generator: Generator) throws -> Input
 
   /// What the model predicts [N, ...], with gradients if they are recorded.
   func prediction(of input: Input) throws -> Tensor
+}
+
+extension FidelityProbe {
+  public var processes: ProcessGroup { ProcessGroup() }
 }

@@ -22,6 +22,9 @@ internal import Torch
 /// The paper leaves open what "‖·‖" and "|m_c · m_s|" mean in code and how noise is drawn: see `ZipObjective`; noise and
 /// timesteps here are independent for each LoRA. Any number of LoRAs can be zipped, each with its own vector, with the
 /// last term summed over pairs.
+///
+/// Several processes split each batch (`FidelityProbe.processes`). Gradients and terms are added up before each update, so
+/// that all of them have the same coefficients, and the first one decides when it is over.
 public final class ZipLoRA {
   public let inputs: [MergeInput]
   public let options: ZipOptions
@@ -32,6 +35,7 @@ public final class ZipLoRA {
   public internal(set) var records: [ZipRecord] = []
 
   let probe: any FidelityProbe
+  private let processes: ProcessGroup
   /// Where the optimisation began; the closed form puts its solution here.
   private(set) var start: MergerCoefficients
   let adam: AdamW
@@ -48,6 +52,7 @@ public final class ZipLoRA {
   ) throws {
     (self.inputs, self.probe, self.options, self.plan, self.start) = (inputs, probe, options, plan, start)
     self.generator = generator
+    processes = probe.processes
     coefficients = start.trainable()
     teachers = try inputs.map { try Attachment($0.weighted, to: probe.projections) }
     merged = try plan.attachment(of: inputs, coefficients, to: probe.projections)
@@ -67,14 +72,14 @@ public final class ZipLoRA {
   /// Asks each LoRA alone for its predictions on the fixed draws, and solves the closed form on the inputs that its layers
   /// see meanwhile. `optimize` and `step` do it where it has not been done; without fixed draws there is nothing to do.
   ///
-  /// - Parameter progress: hears how many passes of the model are done, and of how many; false stops.
+  /// - Parameter progress: hears how many passes of the model are done, and of how many; false, in whichever process, stops.
   /// - Returns: false when it was stopped.
-  /// - Throws: what the probe throws.
+  /// - Throws: `ProcessGroupError`, and what the probe throws.
   @discardableResult
   public func prepare(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws -> Bool {
     guard let draws = options.draws, comparisons.isEmpty else { return true }
-    let calibration =
-      records.isEmpty ? options.closedForm.map { Calibration($0, inputs, draws: draws, plan: plan, on: probe.projections) } : nil
+    let closedForm = records.isEmpty ? options.closedForm : nil
+    let calibration = closedForm.map { Calibration($0, inputs, draws: draws, plan: plan, probe: probe) }
     let total = inputs.count * draws * (calibration?.closedForm.passes ?? 1)
     // Of its own, so that a resumed run makes the same draws again.
     let generator = Generator(seed: options.seed)
@@ -86,46 +91,54 @@ public final class ZipLoRA {
           try probe.comparison(index, teacher: teachers[index], generator: generator)
         }
         found[index].append(try calibration?.recording(index, compare) ?? compare())
-        guard progress(index * draws + draw + 1, total) else { return false }
+        guard try processes.all(progress(index * draws + draw + 1, total)) else { return false }
       }
     }
     if let calibration {
-      set(calibration.solve(coefficients))
+      try set(calibration.solve(coefficients))
       for pass in 1..<calibration.closedForm.passes {
         for (index, own) in found.enumerated() {
           for (draw, comparison) in own.enumerated() {
             _ = try calibration.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
-            guard progress((pass * inputs.count + index) * draws + draw + 1, total) else { return false }
+            let done = (pass * inputs.count + index) * draws + draw + 1
+            guard try processes.all(progress(done, total)) else { return false }
           }
         }
-        set(calibration.solve(coefficients))
+        try set(calibration.solve(coefficients))
       }
     }
     comparisons = found
     return true
   }
 
-  private func set(_ start: MergerCoefficients) {
+  private func set(_ start: MergerCoefficients) throws {
+    try processes.broadcast(start.tensors)
     self.start = start
     withoutGrad { for (live, value) in zip(coefficients.tensors, start.tensors) { live.copyInPlace(value) } }
   }
 
   /// Updates the coefficients until the steps are done, the similarity is gone, nothing improves any more or the progress
-  /// handler answers false.
+  /// handler answers false, be it in one of several processes.
   ///
-  /// - Throws: `MergeError.notFinite`, and what the probe throws.
+  /// - Throws: `MergeError.notFinite`, `ProcessGroupError`, and what the probe throws.
   @discardableResult
   public func optimize(progress: (ZipProgress) -> Bool = { _ in true }) throws -> ZipStop {
     try prepare()
     while records.count < options.steps {
       // First, so that a resumed run ends where one run would have ended.
-      if let reason = options.stop(after: records) { return reason }
+      if let reason = try stop() { return reason }
       let record = try withTorchErrors { try step() }
-      guard progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records))) else {
-        return .asked
-      }
+      let goesOn = progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records)))
+      guard try processes.all(goesOn) else { return .asked }
     }
-    return options.stop(after: records) ?? .finished
+    return try stop() ?? .finished
+  }
+
+  /// Whether it is over: as the first process finds, as the others' figures may differ in the last bits.
+  private func stop() throws -> ZipStop? {
+    let reasons: [ZipStop] = [.similarityGone, .stalled]
+    let own = options.stop(after: records).flatMap(reasons.firstIndex)
+    return try processes.first(own.map { [$0] } ?? []).first.map { reasons[$0] }
   }
 
   /// One update by the gradient of Eq 3.
@@ -149,10 +162,15 @@ public final class ZipLoRA {
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
   package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
-    (try inputs.indices.map { try addGradientOfFidelity(to: $0) }, addGradientOfSimilarity())
+    let own = try inputs.indices.map { try addGradientOfFidelity(to: $0) }
+    try processes.sum(coefficients.tensors.compactMap(\.grad))
+    let fidelity = try processes.sum(own)
+    // Of the coefficients alone, which are the same in all processes.
+    return (fidelity, addGradientOfSimilarity())
   }
 
-  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k.
+  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k: this process's share of
+  /// the mean.
   private func addGradientOfFidelity(to index: Int) throws -> Double {
     let comparison =
       if comparisons.isEmpty {
@@ -161,7 +179,8 @@ public final class ZipLoRA {
         comparisons[index][records.count % comparisons[index].count]
       }
     return try merged.whileAttached {
-      let term = options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher)
+      let term =
+        options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher) / Double(processes.size)
       term.backward()
       return term.item()
     }

@@ -29,7 +29,8 @@ public struct ZipOptions: Codable, Sendable, Equatable {
   public init(
     objective: ZipObjective = .cosine, steps: Int = 100, learningRate: Double = 0.01,
     schedule: LearningRate.Shape = .constant, scope: Targets = .attention,
-    initialValue: Double = 1, closedForm: ClosedForm? = nil, draws: Int? = nil, similarityTolerance: Double = 1e-3, patience: Int? = nil,
+    initialValue: Double = 1, closedForm: ClosedForm? = nil, draws: Int? = nil, similarityTolerance: Double = 1e-3,
+    patience: Int? = nil,
     seed: UInt64 = 0
   ) {
     self.objective = objective

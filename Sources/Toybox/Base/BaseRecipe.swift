@@ -1,4 +1,4 @@
-public import Torch
+internal import Torch
 public import Training
 
 /// Everything that decides the Toybox base model: sizes, amounts, rates, seeds. Written beside the weights.

@@ -7,12 +7,15 @@ struct ExperimentJob {
   let title: String
   /// What jobs of a kind take tells how long the others will.
   let kind: String
+  /// The jobs before this one that make what it reads, by their places in the plan.
+  let needs: [Int]
   /// Seconds that it took; nil while it has to be done.
   let secondsIfDone: () -> Double?
   let run: (ProgressHandler) throws -> Void
 
-  init<Work: Workflow>(_ title: String, _ work: Work, record: String, files: FileDigests) {
+  init<Work: Workflow>(_ title: String, _ work: Work, needs: [Int], record: String, files: FileDigests) {
     self.title = title
+    self.needs = needs
     kind = Work.name
     secondsIfDone = {
       guard let bytes = FileManager.default.contents(atPath: record),
@@ -25,6 +28,52 @@ struct ExperimentJob {
     run = { progress in
       try Paths.makeFolder(URL(filePath: record).deletingLastPathComponent().path)
       _ = try work.run(progress: progress)
+    }
+  }
+}
+
+/// Which jobs of a plan make what a later one reads. Settings are full of paths, and they tell it.
+struct JobProducts {
+  /// The folder that all products are in.
+  let folder: String
+  private var makers: [String: [Int]] = [:]
+  /// Makers of something in a folder.
+  private var makersInside: [String: [Int]] = [:]
+
+  init(in folder: String) { self.folder = folder }
+
+  /// - Parameter paths: files, or folders with all that is in them.
+  mutating func add(_ paths: [String], of job: Int) {
+    for path in paths {
+      makers[path, default: []].append(job)
+      for parent in parents(of: path) { makersInside[parent, default: []].append(job) }
+    }
+  }
+
+  /// The jobs so far whose products, or folders of them, are named in the settings of this one.
+  func makers(for work: some Workflow) throws -> [Int] {
+    let settings = try JSONSerialization.jsonObject(with: Data(JSON.text(work).utf8))
+    let named = strings(in: settings).filter { $0.hasPrefix("\(folder)/") }
+    return Set(named.flatMap { ([$0] + parents(of: $0)).flatMap { makers[$0] ?? [] } + (makersInside[$0] ?? []) }).sorted()
+  }
+
+  /// The folders that a path is in, up to that of all products.
+  private func parents(of path: String) -> [String] {
+    var parents: [String] = []
+    var rest = path[...]
+    while let slash = rest.lastIndex(of: "/"), slash > folder.endIndex {
+      rest = rest[..<slash]
+      parents.append(String(rest))
+    }
+    return parents
+  }
+
+  private func strings(in json: Any) -> [String] {
+    switch json {
+    case let text as String: [text]
+    case let list as [Any]: list.flatMap(strings)
+    case let members as [String: Any]: members.values.flatMap(strings)
+    default: []
     }
   }
 }

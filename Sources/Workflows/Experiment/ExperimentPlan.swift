@@ -22,10 +22,12 @@ struct ExperimentPlan {
   private let files = FileDigests()
   /// Of the jobs: what several pairs need is made once.
   private var records: Set<String> = []
+  private var products: JobProducts
 
   /// - Throws: `SettingError` for what cannot be run.
   init(_ experiment: Experiment, output: String) throws {
     (self.experiment, self.output) = (experiment, output)
+    products = JobProducts(in: output)
     let pairs = try experiment.allPairs
     func used(_ materials: [Experiment.Material], _ pick: (Experiment.Pair) -> Experiment.Material) -> [Experiment.Material] {
       materials.filter { material in pairs.contains { pick($0) == material } }
@@ -45,11 +47,17 @@ struct ExperimentPlan {
 
   private func folder(_ row: Experiment.Row, _ pair: Experiment.Pair) -> String { Self.folder(row, of: pair, in: output) }
 
+  /// - Parameter folders: that it puts files into, beside what its record is of.
   /// - Throws: `SettingError` of a job that could not run, before any other has.
-  private mutating func add<Work: Workflow>(_ title: String, _ work: Work, record: String) throws {
+  private mutating func add<Work: Workflow>(
+    _ title: String, _ work: Work, record: String, folders: [String] = []
+  ) throws {
     try work.validate()
     guard records.insert(record).inserted else { return }
-    jobs.append(ExperimentJob(title, work, record: record, files: files))
+    let needs = try products.makers(for: work)
+    let product = record.hasSuffix("/run.json") ? record.dropLast("/run.json".count) : record.dropLast(".json".count)
+    products.add([String(product)] + folders, of: jobs.count)
+    jobs.append(ExperimentJob(title, work, needs: needs, record: record, files: files))
   }
 
   // MARK: LoRAs
@@ -86,7 +94,7 @@ struct ExperimentPlan {
       TrainAdapter(
         base: base, pictures: PictureSource(material.images, prompt: material.prompt), training: training.options,
         prior: training.prior > 0 ? prior : nil, output: AdapterOutput(file, overwrite: true)),
-      record: Paths.record(of: file))
+      record: Paths.record(of: file), folders: training.prior > 0 ? [self.prior(material)] : [])
   }
 
   /// One LoRA of both, each as often in a step as the other.

@@ -1,12 +1,13 @@
 internal import Foundation
 internal import SafeTensors
+public import Torch
 public import Training
 
 /// `ziplora experiment`: runs what a file describes, job by job, and reports what came of it.
 ///
 /// A job whose record, inputs and outputs are still the same is not run again, so that a stopped experiment goes on, and a
-/// changed file costs only what it changes.
-public struct RunExperiment: Workflow {
+/// changed file costs only what it changes. Several processes share the jobs: each takes the next one whose inputs are there.
+public struct RunExperiment: DistributedWorkflow {
   public static let name = "experiment"
 
   public struct Outcome: Sendable {
@@ -26,7 +27,7 @@ public struct RunExperiment: Workflow {
 
   public func validate() throws {}
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
+  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     let began = ContinuousClock.now
     let experiment = try Experiment(contentsOf: file)
     let jobs: [ExperimentJob]
@@ -36,40 +37,61 @@ public struct RunExperiment: Workflow {
       throw SettingError("\(file): \(error.description)")
     }
     try Paths.makeFolder(output)
-    try run(jobs, progress: progress)
+    try run(jobs, progress: progress, processes: processes)
     let results = try ExperimentResults(experiment) { row, pair in
       try ExperimentScores(experiment, of: pair, in: ExperimentPlan.folder(row, of: pair, in: output))
     }
     let files = ["results.json", "results.md", "report.html"].map { "\(output)/\($0)" }
+    let outcome = Outcome(results: results, report: files[2])
+    guard processes.isFirst else { return outcome }
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
     try AtomicFile.write(results.markdown, to: files[1], overwrite: true)
     try AtomicFile.write(
       try ExperimentReport(experiment: experiment, results: results, output: output).html(), to: files[2], overwrite: true)
-    try RunRecord(self, inputs: [file], outputs: files, began: began).write(to: "\(output)/run.json", overwrite: true)
-    return Outcome(results: results, report: files[2])
+    try RunRecord(self, inputs: [file], outputs: files, began: began, processes: processes)
+      .write(to: "\(output)/run.json", overwrite: true)
+    return outcome
   }
 
-  private func run(_ jobs: [ExperimentJob], progress: ProgressHandler) throws {
+  private func run(_ jobs: [ExperimentJob], progress: ProgressHandler, processes: ProcessGroup) throws {
+    let found = processes.isFirst ? jobs.map { $0.secondsIfDone() } : []
+    let shared = try SharedJobs(jobs, done: found.indices.filter { found[$0] != nil }, processes: processes)
     var times = JobTimes()
-    var open: [ExperimentJob] = []
-    for job in jobs {
-      if let seconds = job.secondsIfDone() { times.add(seconds, of: job.kind) } else { open.append(job) }
+    for (job, seconds) in zip(jobs, found) { if let seconds { times.add(seconds, of: job.kind) } }
+    var secondsPerJob: Double?
+
+    func tell(_ doing: String, _ part: ProgressReport? = nil) throws {
+      let inside = part.map { ", \($0.phase) \($0.step)/\($0.total)" } ?? ""
+      let report = ProgressReport(
+        phase: "experiment", step: shared.done.count, total: jobs.count, secondsPerStep: secondsPerJob,
+        detail: doing + inside, warnings: part?.warnings.map { "\(doing): \($0)" } ?? [])
+      func interrupted(_ phase: String) -> Interrupted { Interrupted(phase: phase, step: report.step, state: output) }
+      guard progress(report) else { throw interrupted(report.phase) }
+      if let other = try shared.whoStopped() { throw interrupted("sharing the experiment with \(other)") }
     }
-    for (index, job) in open.enumerated() {
-      let done = jobs.count - open.count + index
-      let secondsLeft = times.estimate(open[index...].map(\.kind))
-      func tell(_ part: ProgressReport?) -> Bool {
-        let inside = part.map { ", \($0.phase) \($0.step)/\($0.total)" } ?? ""
-        return progress(
-          ProgressReport(
-            phase: "experiment", step: done, total: jobs.count,
-            secondsPerStep: secondsLeft.map { $0 / Double(jobs.count - done) }, detail: job.title + inside,
-            warnings: part?.warnings.map { "\(job.title): \($0)" } ?? []))
+    while !shared.left.isEmpty {
+      let left = shared.left.map { jobs[$0].kind }
+      secondsPerJob = times.estimate(left).map { $0 / Double(left.count * processes.size) }
+      guard let index = try shared.next() else {
+        try tell("waiting for other processes")
+        Thread.sleep(forTimeInterval: 0.1)
+        try shared.update()
+        continue
       }
-      let began = ContinuousClock.now
-      guard tell(nil) else { throw Interrupted(phase: "experiment", step: done, state: output) }
-      try job.run { part in tell(part) }
-      times.add((ContinuousClock.now - began) / .seconds(1), of: job.kind)
+      let job = jobs[index]
+      do {
+        let began = ContinuousClock.now
+        try tell(job.title)
+        if job.secondsIfDone() == nil {
+          try job.run { part in (try? tell(job.title, part)) != nil }
+          times.add((ContinuousClock.now - began) / .seconds(1), of: job.kind)
+        }
+      } catch {
+        shared.stop(index)
+        throw error
+      }
+      try shared.finish(index)
+      try shared.update()
     }
     _ = progress(ProgressReport(phase: "experiment", step: jobs.count, total: jobs.count))
   }
