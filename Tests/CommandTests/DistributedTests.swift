@@ -42,7 +42,9 @@ import Workflows
     let loras = try TrainedLoRAs.shared.get()
     func arguments(_ name: String) -> [String] {
       loras.zip(steps: 3, output: folder("\(name)/a.safetensors"))
-        + ["--method", "paper", "--batch", "4", "--style-reference-prompt", "a mug", "--references", "3", "--reference-steps", "2"]
+        + [
+          "--method", "paper", "--batch", "4", "--style-reference-prompt", "a mug", "--references", "3", "--reference-steps", "2",
+        ]
     }
     let alone = try Binary.run(arguments("1"))
     try #require(alone.status == 0, "\(alone.errors)")
