@@ -20,11 +20,11 @@ public struct Inspection: Codable, Sendable, Equatable {
     public let layers: Int
   }
 
-  /// A block of the network and ‖ΔW‖ over its layers.
+  /// A block of the network and ‖ΔW‖ over its layers, where it was asked for.
   public struct Block: Codable, Sendable, Equatable {
     public let name: String
     public let layers: Int
-    public let norm: Double
+    public let norm: Double?
   }
 
   public struct Entry: Codable, Sendable, Equatable {
@@ -45,8 +45,8 @@ public struct Inspection: Codable, Sendable, Equatable {
   public let vectors: Int
   /// A guess from shapes; nil where no cross-attention is changed.
   public let baseFamily: String?
-  /// Without layers whose change depends on the base (DoRA).
-  public let norm: Double
+  /// ‖ΔW‖ without layers whose change depends on the base (DoRA); nil where it was not asked for.
+  public let norm: Double?
   public let blocks: [Block]
   /// Words that bring out what the adapter was trained on.
   public let triggers: [Trigger]
@@ -57,8 +57,11 @@ public struct Inspection: Codable, Sendable, Equatable {
   /// the tensors, and whatever does not fit the base model when one is given.
   public let problems: [String]
 
-  /// - Parameter base: the model that the file is meant for; without it, names are reported as the file spells them.
-  public init(_ file: AdapterFile, base: ModuleNames? = nil) {
+  /// - Parameters:
+  ///   - base: the model that the file is meant for; without it, names are reported as the file spells them.
+  ///   - measures: whether the numbers in the tensors are looked at, for norms and for layers that change nothing. The rest is
+  ///     in the header of the file and takes no time.
+  public init(_ file: AdapterFile, base: ModuleNames? = nil, measures: Bool = true) {
     self.file = file.path
     dialect = file.dialect.name
     var problems = file.remarks
@@ -80,10 +83,11 @@ public struct Inspection: Codable, Sendable, Equatable {
     let kinds = OrderedDictionary(grouping: changes.keys, by: ModuleKind.init(of:))
     scope = ModuleKind.allCases.compactMap { kind in kinds[kind].map { Scope(kind: kind, layers: $0.count) } }
     baseFamily = file.family?.description
-    let norms = changes.compactMapValues(\.norm)
-    norm = Self.total(norms.values.elements)
-    blocks = OrderedDictionary(grouping: norms, by: { Self.block(of: $0.key) }).map { name, members in
-      Block(name: name, layers: members.count, norm: Self.total(members.map(\.value)))
+    let norms = measures ? changes.compactMapValues(\.norm) : [:]
+    norm = measures ? Self.total(norms.values.elements) : nil
+    let measurable = changes.keys.filter { !measures || norms[$0] != nil }
+    blocks = OrderedDictionary(grouping: measurable, by: Self.block).map { name, members in
+      Block(name: name, layers: members.count, norm: measures ? Self.total(members.compactMap { norms[$0] }) : nil)
     }
     let description = MetadataDescription(file.metadata)
     (triggers, training) = (description.triggers, description.training)

@@ -38,10 +38,13 @@ public struct InspectAdapters: Workflow {
   public var files: [String]
   /// What the files are for; without it, layers of bases that nobody knows are called as the files call them.
   public var base: String?
+  /// Whether norms are computed, and layers found that change nothing.
+  public var measures: Bool
 
-  public init(files: [String], base: String? = nil) {
+  public init(files: [String], base: String? = nil, measures: Bool = true) {
     self.files = files
     self.base = base
+    self.measures = measures
   }
 
   public func validate() throws {
@@ -55,7 +58,7 @@ public struct InspectAdapters: Workflow {
     let adapters = try files.map { try AdapterFile(path: $0) }
     let model = try base.map { try AdapterBase($0, for: adapters, progress: progress) }
     let names = model?.names ?? KnownBase.common(of: adapters)?.names
-    let inspections = adapters.map { Inspection($0, base: names) }
+    let inspections = adapters.map { Inspection($0, base: names, measures: measures) }
     guard adapters.count == 2 else { return Outcome(files: inspections, similarity: nil) }
     if names == nil, adapters[0].dialect.name != adapters[1].dialect.name {
       throw SettingError(

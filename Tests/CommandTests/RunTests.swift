@@ -246,6 +246,8 @@ import Workflows
   @Test func inspectingForPeople() throws {
     let golden = "\(goldens)/adapters/text/kohya.safetensors"
     let text = try Binary.succeed("inspect", golden)
+    let header = try Binary.succeed("inspect", golden, "--header")
+    #expect(header.contains("dialect") && header.contains("rank") && text.contains("norm") && !header.contains("norm"))
     for line in [
       "  dialect   kohya", "  layers    228, float32", "  rank      4", "  alpha     2", "  lora_unet_middle_block_1  ",
     ] {

@@ -46,6 +46,7 @@ import Testing
       zip + ["--lora", "a", "--lora", "b", "--lora-prompt", "a dog"],
       "--lora-prompt is given 1 times and --lora 2 times; give it once for each --lora, in the same order"
     ),
+    (["inspect", "a", "b", "--header"], "--header looks at no numbers, and two files are compared by theirs; give one file"),
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
     (zip + ["--start", "0.5"], "--start is the beginning of the paper's way; give --method paper with it"),
     (zip + ["--method", "magic"], "'closed-form' and 'paper'"),

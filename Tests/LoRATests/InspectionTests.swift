@@ -40,13 +40,19 @@ import Torch
     #expect(report.scope.map { "\($0.kind.rawValue) \($0.layers)" } == ["attention 560", "text-encoders 264"])
     #expect(report.baseFamily == "Stable Diffusion XL (cross-attention width 2048)")
     #expect(report.problems.count == 1 && report.problems[0].hasPrefix("1 layers change nothing (ΔW = 0), such as "))
-    #expect(abs(report.norm - adapter.norm) < 1e-9 * adapter.norm)
+    let norm = try #require(report.norm)
+    #expect(abs(norm - adapter.norm) < 1e-9 * adapter.norm)
     // 11 places with attention in the UNet, 12 + 32 text layers.
     #expect(report.blocks.count == 55, "\(report.blocks.map(\.name))")
-    #expect(abs(report.blocks.reduce(0) { $0 + $1.norm * $1.norm }.squareRoot() - report.norm) < 1e-9 * report.norm)
+    let blocks = report.blocks.compactMap(\.norm)
+    #expect(blocks.count == 55 && abs(blocks.reduce(0) { $0 + $1 * $1 }.squareRoot() - norm) < 1e-9 * norm)
     let middle = dialect == "kohya" && !knowsBase ? "lora_unet_middle_block_1" : "unet.mid_block.attentions.0"
     #expect(report.blocks.contains { $0.name == middle && $0.layers == 80 })
     #expect(try JSONDecoder().decode(Inspection.self, from: JSONEncoder().encode(report)) == report)
+
+    let header = Inspection(try AdapterFile(path: path), base: knowsBase ? base : nil, measures: false)
+    #expect(header.norm == nil && header.problems.isEmpty && header.ranks == report.ranks && header.alphas == report.alphas)
+    #expect(header.blocks.map(\.name) == report.blocks.map(\.name) && header.blocks.allSatisfy { $0.norm == nil })
   }
 
   @Test("a file for another base is described and the misfit told")

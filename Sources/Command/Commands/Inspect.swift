@@ -19,10 +19,19 @@ struct Inspect: WorkflowCommand {
     help: ArgumentHelp("Base model to check the files against, and to compare different dialects.", valueName: "dir|file|id"))
   var base: String?
 
+  @Flag(help: "Look at names, shapes and metadata alone: no norms, but at once, however large the file.")
+  var header = false
+
   @Flag(help: "Print JSON, with every layer.")
   var json = false
 
-  var workflow: InspectAdapters { InspectAdapters(files: files, base: base) }
+  var workflow: InspectAdapters { InspectAdapters(files: files, base: base, measures: !header) }
+
+  func validate() throws {
+    if header, files.count == 2 {
+      throw ValidationError("--header looks at no numbers, and two files are compared by theirs; give one file")
+    }
+  }
 
   func text(of outcome: InspectAdapters.Outcome) throws -> String {
     guard json else { return outcome.summary }

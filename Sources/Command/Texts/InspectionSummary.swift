@@ -17,12 +17,14 @@ extension Inspection {
       ("dialect", dialect), ("layers", "\(layers), \(dtype)"),
       ("form", forms.map { forms.count == 1 ? $0.name : "\($0.name) (\($0.layers) layers)" }.joined(separator: ", ")),
       ("scope", scope.map { "\($0.kind.rawValue) \($0.layers)" }.joined(separator: ", ")), ("rank", counts(ranks)),
-      ("alpha", counts(alphas)), ("made for", baseFamily ?? "a base that the layers do not tell"), ("norm", norm.short),
+      ("alpha", counts(alphas)), ("made for", baseFamily ?? "a base that the layers do not tell"), ("norm", norm?.short ?? ""),
     ]
     let head = facts.filter { !$0.1.isEmpty }.map { name, value in
       name + String(repeating: " ", count: 10 - name.count) + value
     }
-    let table = TextTable(rows: [["block", "layers", "norm"]] + blocks.map { [$0.name, "\($0.layers)", $0.norm.short] })
+    let table = TextTable(
+      rows: [["block", "layers"] + (norm == nil ? [] : ["norm"])]
+        + blocks.map { [$0.name, "\($0.layers)"] + ($0.norm.map { [$0.short] } ?? []) })
     let sections = [
       head, table.lines,
       section("trigger words", triggers.map { Self.shortened($0.text) + ($0.count.map { " (\($0) captions)" } ?? "") }),
