@@ -69,17 +69,21 @@ struct BenchmarkModel {
     return pixels / pixelsPerLatent
   }
 
-  /// Two random LoRAs on all attention projections, each with a tenth of the spread of the weights.
-  func adapters(rank: Int) throws -> [MergeInput] {
-    let paths = try Targets.attention.paths(in: ModuleNames(projections))
-    return ["subject", "style"].map { name in
+  /// Random LoRAs, each with a tenth of the spread of the weights.
+  ///
+  /// - Parameter layers: attention projections that they change, evenly spread; all when nil.
+  func adapters(rank: Int, count: Int, layers: Int?) throws -> [MergeInput] {
+    let all = try Targets.attention.paths(in: ModuleNames(projections))
+    let wanted = min(layers ?? all.count, all.count)
+    let paths = (0..<wanted).map { all[$0 * all.count / wanted] }
+    return (1...count).map { number in
       let factors = paths.map { path in
         let (outputs, inputs) = (projections[path]!.weight.dim(0), projections[path]!.weight.dim(1))
         let down = pool.piece([rank, inputs], bound: 1 / Double(inputs).squareRoot())
         let up = pool.piece([outputs, rank], bound: 0.1 / Double(rank).squareRoot())
         return (path, LowRankFactors(down: down, up: up, alpha: Double(rank)))
       }
-      return MergeInput(name, Adapter(factors: OrderedDictionary(uniqueKeysWithValues: factors)))
+      return MergeInput("LoRA \(number)", Adapter(factors: OrderedDictionary(uniqueKeysWithValues: factors)))
     }
   }
 }

@@ -34,6 +34,12 @@ struct ModelBenchmark: ParsableCommand {
   @Option(help: "Rank of the LoRAs.")
   var rank = 64
 
+  @Option(help: "LoRAs that are zipped.")
+  var loras = 2
+
+  @Option(help: "Attention projections that the LoRAs change, evenly spread over the U-Net; all where no number is given.")
+  var layers: Int?
+
   @Option(help: "Pictures of a batch.")
   var batch = 1
 
@@ -42,6 +48,9 @@ struct ModelBenchmark: ParsableCommand {
 
   @Option(help: "Repetitions that count.")
   var repetitions = 3
+
+  @Flag(inversion: .prefixedNo, help: "A repetition before those that count, which sets up memory.")
+  var warmUp = true
 
   @Flag(help: "Compute activations again in the backward pass instead of keeping them.")
   var checkpointing = false
@@ -55,8 +64,9 @@ struct ModelBenchmark: ParsableCommand {
   func validate() throws {
     guard dtype.isFloatingPoint else { throw ValidationError("--dtype \(dtype): expected float32 or bfloat16") }
     guard device.isAvailable else { throw ValidationError("--device \(device): libtorch finds no such device") }
-    guard [rank, batch, samplingSteps, repetitions, threads ?? 1].allSatisfy({ $0 > 0 }) else {
-      throw ValidationError("--rank, --batch, --sampling-steps, --repetitions and --threads must be at least 1")
+    guard [rank, batch, samplingSteps, repetitions, threads ?? 1, layers ?? 1].allSatisfy({ $0 > 0 }), loras > 1 else {
+      throw ValidationError(
+        "--rank, --layers, --batch, --sampling-steps, --repetitions and --threads must be at least 1, --loras at least 2")
     }
   }
 
@@ -66,11 +76,11 @@ struct ModelBenchmark: ParsableCommand {
     try withTorchErrors {
       let work = try work.prepared(
         BenchmarkSettings(
-          model: model, size: size, dtype: dtype, device: device, rank: rank, batch: batch, samplingSteps: samplingSteps,
+          model: model, size: size, dtype: dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch, samplingSteps: samplingSteps,
           checkpointing: checkpointing, seed: seed))
       figures.memoryAfterSetUp = ProcessFigures.peakMemory
       let clock = ContinuousClock()
-      for repetition in 0...repetitions {
+      for repetition in (warmUp ? 0 : 1)...repetitions {
         let began = clock.now
         try work()
         if repetition > 0 { figures.seconds.append((clock.now - began) / .seconds(1)) }

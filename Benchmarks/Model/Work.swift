@@ -12,6 +12,8 @@ struct BenchmarkSettings {
   let dtype: DType
   let device: Device
   let rank: Int
+  let loras: Int
+  let layers: Int?
   let batch: Int
   let samplingSteps: Int
   let checkpointing: Bool
@@ -52,7 +54,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
     case .zipStep, .zipPrepare, .zip:
       model.unet.checkpointing = settings.checkpointing
       let probe = RandomProbe(model, size: size, batch: settings.batch)
-      let loras = try model.adapters(rank: settings.rank)
+      let loras = try model.adapters(rank: settings.rank, count: settings.loras, layers: settings.layers)
       func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
         var options = ZipOptions(method: method)
         options.steps = steps ?? options.steps

@@ -24,16 +24,19 @@ public struct AdapterFile {
 
   /// Opens a file, finds its dialect and checks every tensor.
   ///
-  /// - Parameter path: of a file, or of a folder with a file of peft's or diffusers' usual name.
+  /// - Parameters:
+  ///   - path: of a file, or of a folder with a file of peft's or diffusers' usual name.
+  ///   - checksNumbers: whether all numbers are read and must be finite. Who wants to know names and shapes alone need not wait
+  ///     for a large file to be read.
   /// - Throws: `AdapterFileError`; `SafeTensorsError` for what is no safetensors file.
-  public init(path: String) throws {
+  public init(path: String, checksNumbers: Bool = true) throws {
     let path = try Self.file(at: path)
     let collection = try SafeTensorsCollection(path: path)
     let dialect = try Self.dialect(of: collection.keys, path: path)
     var metadata = collection.file.metadata
     if let name = dialect.companion { metadata[name] = try Self.companion(name, of: path) }
     let alphas = try Self.naming(path) { () throws(MetadataError) in try dialect.alphas(in: metadata) }
-    var reader = LayerReader(dialect: dialect, collection: collection, alphas: alphas)
+    var reader = LayerReader(dialect: dialect, collection: collection, alphas: alphas, checksNumbers: checksNumbers)
     layers = try reader.layers()
     guard reader.defects.isEmpty else {
       throw AdapterFileError(path, .defects(reader.defects, dialect: dialect.name))

@@ -51,11 +51,14 @@ public struct InspectAdapters: Workflow {
     guard (1...2).contains(files.count) else {
       throw SettingError("\(files.count) files; expected one, or two to compare")
     }
+    guard measures || files.count == 1 else {
+      throw SettingError("--header looks at no numbers, and two files are compared by theirs; give one file")
+    }
   }
 
   public func run(progress: ProgressHandler) throws -> Outcome {
     try validate()
-    let adapters = try files.map { try AdapterFile(path: $0) }
+    let adapters = try files.map { try AdapterFile(path: $0, checksNumbers: measures) }
     let model = try base.map { try AdapterBase($0, for: adapters, progress: progress) }
     let names = model?.names ?? KnownBase.common(of: adapters)?.names
     let inspections = adapters.map { Inspection($0, base: names, measures: measures) }

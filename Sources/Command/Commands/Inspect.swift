@@ -27,12 +27,6 @@ struct Inspect: WorkflowCommand {
 
   var workflow: InspectAdapters { InspectAdapters(files: files, base: base, measures: !header) }
 
-  func validate() throws {
-    if header, files.count == 2 {
-      throw ValidationError("--header looks at no numbers, and two files are compared by theirs; give one file")
-    }
-  }
-
   func text(of outcome: InspectAdapters.Outcome) throws -> String {
     guard json else { return outcome.summary }
     let encoder = JSONEncoder()

@@ -11,7 +11,10 @@ extension InspectAdapters.Outcome {
 extension Inspection {
   fileprivate var summary: String {
     func counts(_ counts: [Count]) -> String {
-      counts.count == 1 ? counts[0].value.short : counts.map { "\($0.value.short) (\($0.layers) layers)" }.joined(separator: ", ")
+      guard counts.count > 1 else { return counts.first?.value.short ?? "" }
+      let shown = counts.prefix(8).map { "\($0.value.short) (\($0.layers) layers)" }
+      let rest = counts.count - shown.count
+      return (shown + (rest > 0 ? ["\(rest) more up to \(counts.last!.value.short)"] : [])).joined(separator: ", ")
     }
     let facts = [
       ("dialect", dialect), ("layers", "\(layers), \(dtype)"),
