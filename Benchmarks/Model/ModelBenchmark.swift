@@ -76,7 +76,8 @@ struct ModelBenchmark: ParsableCommand {
     try withTorchErrors {
       let work = try work.prepared(
         BenchmarkSettings(
-          model: model, size: size, dtype: dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch, samplingSteps: samplingSteps,
+          model: model, size: size, dtype: dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch,
+          samplingSteps: samplingSteps,
           checkpointing: checkpointing, seed: seed))
       figures.memoryAfterSetUp = ProcessFigures.peakMemory
       let clock = ContinuousClock()
