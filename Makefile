@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-svd
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-svd
 .PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
@@ -16,6 +16,11 @@ REPRODUCE_OUTPUT ?= runs
 BENCH_CASES ?=
 BENCH_ROUNDS ?= 2
 BENCH_PYTHON ?= .venv-goldens/bin/python
+
+# What `make bench-convergence` compares: direct merge, the paper's updates, the closed form, and it with 8 and 30 updates.
+closed_form := closed=1,rate=0.05,cosine=1
+CONVERGENCE_WAYS ?= steps=0 steps=100,rate=0.01 $(closed_form),draws=8,steps=0 $(closed_form),draws=8,steps=8 \
+  $(closed_form),draws=15,steps=30
 
 # How long `make fuzz` runs, and in how many processes.
 FUZZ_SECONDS ?= 600
@@ -68,6 +73,16 @@ check-consumers: build ## let diffusers and PEFT load every kind of file that zi
 bench: bootstrap ## time passes and steps of SDXL's size, in turns with PyTorch's (BENCH_CASES="unet:512:bfloat16", Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ModelBenchmark
 	"$(BENCH_PYTHON)" Scripts/bench.py --rounds $(BENCH_ROUNDS) $(BENCH_CASES)
+
+bench-convergence: bootstrap ## how near zips of Toybox come to their objective, by ways and passes; after make reproduce (Docs/SPEED.md)
+	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ConvergenceBenchmark
+	@for pair in dog:notebook robot:neon cat:canvas bird:comic; do for batch in 1 4; do \
+	  .build/release/ConvergenceBenchmark --base Models/toybox --batch $$batch --held-out $$((128 / batch)) \
+	    --subject "$(REPRODUCE_OUTPUT)/paper/loras/subject-$${pair%:*}.safetensors" \
+	    --style "$(REPRODUCE_OUTPUT)/paper/loras/style-$${pair#*:}.safetensors" \
+	    --subject-images "Examples/Toybox/subjects/$${pair%:*}" --style-images "Examples/Toybox/styles/$${pair#*:}" \
+	    $(CONVERGENCE_WAYS) || exit 1; \
+	done; done
 
 bench-svd: bootstrap ## time merging a rank-64 pair at SDXL's layers by svd, beside a dense SVD (Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product SVDMergeBenchmark

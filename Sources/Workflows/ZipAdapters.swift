@@ -161,7 +161,8 @@ public struct ZipAdapters: DistributedWorkflow {
       return progress(
         ProgressReport(phase: "asking each LoRA alone", step: done, total: total, secondsPerStep: timer.secondsPerStep))
     }
-    guard isPrepared else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: nil) }
+    let done = zipper.records.count
+    guard isPrepared else { throw Interrupted(phase: "zipping", step: done, state: done > 0 ? path : nil) }
     timer = StepTimer()
     let stop = try zipper.optimize { state in
       timer.tick()

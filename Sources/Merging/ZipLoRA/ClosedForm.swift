@@ -14,8 +14,9 @@ public import Torch
 ///
 ///     H_ab = G_ab ∘ Σ_t S_t        b_a = Σ_t (G_at ∘ S_t) · 1        G_ab = ΔW_aᵀ ΔW_b = s_a s_b A_aᵀ (B_aᵀ B_b) A_b
 ///
-/// pulled towards ones by ρ: (H + ρ diag H) m = b + ρ diag H · 1. The inputs' second moments S_t are gathered by running
-/// the model a few times with each LoRA; in a second pass, with the merged model. Convolutions larger than 1×1 start at one.
+/// pulled towards ones by ρ: (H + ρ diag H) m = b + ρ diag H · 1. The inputs' second moments S_t are those of
+/// the passes in which each LoRA alone is asked (`ZipLoRA.prepare`); of a second pass, those of the merged model. Convolutions
+/// larger than 1×1 start at one.
 public struct ClosedForm: Codable, Sendable, Equatable {
   /// 1: inputs as each LoRA alone produces them. More: then as the merged model produces them.
   public var passes: Int

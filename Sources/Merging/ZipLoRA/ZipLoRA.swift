@@ -80,38 +80,40 @@ public final class ZipLoRA {
     guard let draws = options.draws, comparisons.isEmpty else { return true }
     let closedForm = records.isEmpty ? options.closedForm : nil
     let calibration = closedForm.map { Calibration($0, inputs, draws: draws, plan: plan, probe: probe) }
-    let total = inputs.count * draws * (calibration?.closedForm.passes ?? 1)
-    // Of its own, so that a resumed run makes the same draws again.
-    let generator = Generator(seed: options.seed)
-    var found: [[Comparison]] = []
-    for index in inputs.indices {
-      found.append([])
-      for draw in 0..<draws {
-        let compare = { [self] in
-          try probe.comparison(index, teacher: teachers[index], generator: generator)
-        }
-        found[index].append(try calibration?.recording(index, compare) ?? compare())
-        guard try processes.all(progress(index * draws + draw + 1, total)) else { return false }
-      }
+    let passes = closedForm?.passes ?? 1
+    var done = 0
+    func goesOn() throws -> Bool {
+      done += 1
+      return try processes.all(progress(done, inputs.count * draws * passes))
     }
-    if let calibration {
-      try set(calibration.solve(coefficients))
-      for pass in 1..<calibration.closedForm.passes {
+    return try withTorchErrors {
+      // Of its own, so that a resumed run makes the same draws again.
+      let generator = Generator(seed: options.seed)
+      var found: [[Comparison]] = []
+      for index in inputs.indices {
+        found.append([])
+        for _ in 0..<draws {
+          let compare = { [self] in try probe.comparison(index, teacher: teachers[index], generator: generator) }
+          found[index].append(try calibration?.recording(index, compare) ?? compare())
+          guard try goesOn() else { return false }
+        }
+      }
+      if let calibration { try begin(at: calibration.solve(coefficients)) }
+      for _ in 1..<passes {
         for (index, own) in found.enumerated() {
-          for (draw, comparison) in own.enumerated() {
-            _ = try calibration.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
-            let done = (pass * inputs.count + index) * draws + draw + 1
-            guard try processes.all(progress(done, total)) else { return false }
+          for comparison in own {
+            _ = try calibration?.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
+            guard try goesOn() else { return false }
           }
         }
-        try set(calibration.solve(coefficients))
+        if let calibration { try begin(at: calibration.solve(coefficients)) }
       }
+      comparisons = found
+      return true
     }
-    comparisons = found
-    return true
   }
 
-  private func set(_ start: MergerCoefficients) throws {
+  private func begin(at start: MergerCoefficients) throws {
     try processes.broadcast(start.tensors)
     self.start = start
     withoutGrad { for (live, value) in zip(coefficients.tensors, start.tensors) { live.copyInPlace(value) } }

@@ -1,4 +1,4 @@
-package import Diffusion
+internal import Diffusion
 
 /// What a base of the world is built like: which published model it is a miniature of.
 public enum BaseArchitecture: String, Sendable, Codable, CaseIterable {
@@ -12,7 +12,7 @@ public enum BaseArchitecture: String, Sendable, Codable, CaseIterable {
     var width: Int
   }
 
-  package var family: ModelFamily {
+  var family: ModelFamily {
     switch self {
     case .stableDiffusionXL: .stableDiffusionXL
     case .stableDiffusion1: .stableDiffusion1

@@ -109,9 +109,6 @@ public struct Demo: Workflow {
     clock.finish("draw references")
     let probe = try DiffusionProbe(references, model: model, adaptsText: false, batch: zip.batch)
     let zipper = try ZipLoRA(inputs, probe: probe, options: zip.options(seed: seed))
-    try zipper.prepare { done, total in
-      progress(ProgressReport(phase: "asking each LoRA alone", step: done, total: total))
-    }
     try zipper.optimize { state in
       progress(
         ProgressReport(
