@@ -51,6 +51,26 @@ import Torch
     #expect(layer.weight.grad != nil)
   }
 
+  /// `keeps`: none of two inputs where the weights are frozen, the second one where they are trained.
+  @Test("frozen layers keep nothing of their input for the backward pass", arguments: [(false, 0), (true, 1)])
+  func inputs(isTrained: Bool, keeps: Int) throws {
+    let width = 512
+    let weights = (0..<2).map { _ in Tensor.randn([width, width], generator: generator) }
+    if isTrained { weights[1].requiringGrad() }
+    let x = Tensor.randn([1024, width], generator: generator).requiringGrad()
+    let bytes = MemoryMeter.watching { meter in
+      withExtendedLifetime(x.linear(weights[0], nil).linear(weights[1], nil)) { meter.held }
+    }
+    #expect(bytes == (1 + keeps) * x.byteCount)
+
+    let layer = convolution(.float32, stride: 1, bias: true)
+    let picture = Tensor.randn([1, inputs, 16, 16], generator: generator).requiringGrad()
+    // Orders its weight, which stays.
+    _ = withoutGrad { layer(picture) }
+    let held = MemoryMeter.watching { meter in withExtendedLifetime(layer(picture * 1)) { meter.held } }
+    #expect(held < picture.byteCount, "of the output's \(picture.byteCount * 3 / 4) alone")
+  }
+
   @Test("attention in blocks", arguments: [DType.float32, .bfloat16], [(600, 600), (1100, 2100), (4000, 77)])
   func attention(dtype: DType, lengths: (queries: Int, keys: Int)) throws {
     func heads(_ length: Int) -> Tensor {

@@ -21,6 +21,7 @@ typedef struct ct_tensor_impl *ct_tensor;
 typedef struct ct_operator_entry *ct_operator;
 typedef struct ct_generator_impl *ct_generator;
 typedef struct ct_group_impl *ct_group;
+typedef struct ct_meter_impl *ct_meter;
 
 /// Owned error message, or NULL.
 typedef char *ct_error;
@@ -136,6 +137,16 @@ ct_error ct_group_claim(ct_group group, const char *key, const char *name, bool 
 ct_error ct_group_append(ct_group group, const char *key, const char *text);
 /// What is under a key of the store, owned by the caller; empty where there is no such key.
 ct_error ct_group_get(ct_group group, const char *key, char **text /* new */);
+
+// MARK: memory
+
+/// From now on, counts the bytes of tensors that this thread makes. The meter that began last counts alone.
+ct_error ct_meter_begin(ct_meter *result /* new */);
+/// The bytes of those that are still there, and the most that there were at once.
+void ct_meter_read(ct_meter meter, int64_t *held, int64_t *peak);
+/// Ends the meter that began last; it can still be read.
+ct_error ct_meter_end(void);
+void ct_meter_release(ct_meter meter);
 
 // MARK: process
 

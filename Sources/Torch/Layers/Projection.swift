@@ -65,3 +65,13 @@ public final class Conv2d: Projection {
     return adding(x, to: output)
   }
 }
+
+/// Runs `body`, on pictures unlike those of the work to come, without convolutions adapting to them.
+package func withoutAdaptingConvolutions<Result>(_ body: () throws -> Result) rethrows -> Result {
+  try OneDNN.$keepsOrders.withValue(false, operation: body)
+}
+
+extension Conv2d {
+  /// Bytes that it will keep beside its weight when it has seen a picture.
+  package var bytesToCome: Int { reordered == nil ? OneDNN.reorderedByteCount(weight) : 0 }
+}

@@ -61,12 +61,15 @@ enum OneDNN {
         .string(""))
     }
     guard isGradEnabled, inputs.contains(where: \.requiresGrad) else { return product() }
+    // The input is of use for the gradient of the weight only: below a frozen one it is not kept.
+    let kept = weight.requiresGrad ? x : nil
+    let asked = (input: x.requiresGrad, bias: bias?.requiresGrad == true)
     return attaching(withoutGrad(product), to: inputs) { gradient in
       let rows = gradient.reshaped(-1, weight.dim(0))
       return [
-        x.requiresGrad ? gradient.linear(weight.transposed()) : nil,
-        weight.requiresGrad ? outer(rows, x.reshaped(-1, weight.dim(1))) : nil,
-        bias?.requiresGrad == true ? rows.sum([0]) : nil,
+        asked.input ? gradient.linear(weight.transposed()) : nil,
+        kept.map { outer(rows, $0.reshaped(-1, weight.dim(1))) },
+        asked.bias ? rows.sum([0]) : nil,
       ]
     }
   }
@@ -84,6 +87,18 @@ enum OneDNN {
 
   // MARK: convolution
 
+  /// Whether layers bring weights into an order and keep it: the one that suits the first picture that they see.
+  @TaskLocal static var keepsOrders = true
+
+  private static func isWorthReordering(_ weight: Tensor) -> Bool {
+    weight.count >= smallestConvolution(weight.dtype) && !weight.requiresGrad
+  }
+
+  /// Bytes that a layer will keep beside its weight.
+  static func reorderedByteCount(_ weight: Tensor) -> Int {
+    operators != nil && isWorthReordering(weight) && takes([weight]) ? weight.byteCount : 0
+  }
+
   /// The frozen weight of a convolution in oneDNN's order.
   struct ReorderedWeight {
     fileprivate let weight: Tensor
@@ -97,26 +112,29 @@ enum OneDNN {
   static func convolution(
     _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, stride: Int, padding: Int, reordered: inout ReorderedWeight?
   ) -> Tensor? {
-    guard let operators, weight.count >= smallestConvolution(x.dtype), x.rank == 4, !weight.requiresGrad,
-      bias?.requiresGrad != true, x.dim(1) == weight.dim(1),
-      takes([x, weight] + (bias.map { [$0] } ?? []))
+    guard let operators, isWorthReordering(weight), x.rank == 4, bias?.requiresGrad != true,
+      x.dim(1) == weight.dim(1), takes([x, weight] + (bias.map { [$0] } ?? []))
     else { return nil }
     let (paddings, strides) = (Value.ints([padding, padding]), Value.ints([stride, stride]))
-    if reordered?.version != weight.version {
+    if keepsOrders, reordered?.version != weight.version {
       let ordered = withoutGrad {
         call(
           operators.reorderedConvolution, .tensor(weight), paddings, strides, .ints([1, 1]), .int(1), .ints(x.shape))
       }
       reordered = ReorderedWeight(weight: ordered, version: weight.version)
     }
+    let ordered = reordered.flatMap { $0.version == weight.version ? $0.weight : nil }
     let output = withoutGrad {
       call(
-        operators.convolution, .tensor(x), .tensor(reordered!.weight), .optionalTensor(bias), paddings, strides, .ints([1, 1]),
+        operators.convolution, .tensor(x), .tensor(ordered ?? weight), .optionalTensor(bias), paddings, strides, .ints([1, 1]),
         .int(1), .string("none"), .ints([]), .string(""))
     }
     guard isGradEnabled, x.requiresGrad else { return output }
+    // The gradient of the input depends on its shape alone.
+    let shape = x.shape
     return attaching(output, to: [x]) { gradient in
-      [gradient.convolutionInputGradient(input: x, weight: weight, stride: stride, padding: padding)]
+      let input = Tensor.empty(shape, dtype: weight.dtype, device: weight.device)
+      return [gradient.convolutionInputGradient(input: input, weight: weight, stride: stride, padding: padding)]
     }
   }
 

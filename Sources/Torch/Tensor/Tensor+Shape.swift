@@ -58,6 +58,11 @@ extension Tensor {
     call(Ops.slice, .tensor(self), .int(axis), .int(start), end.map(Value.int) ?? .none, .int(step))
   }
 
+  /// The upper left corner of pictures [..., height, width]; a view.
+  public func cropped(_ height: Int, _ width: Int) -> Tensor {
+    narrow(-2, from: 0, count: height).narrow(-1, from: 0, count: width)
+  }
+
   /// Entries of the first axis; a view.
   public subscript(index: Int) -> Tensor { select(0, index) }
   public subscript(range: Range<Int>) -> Tensor { narrow(0, from: range.lowerBound, count: range.count) }

@@ -48,6 +48,9 @@ public struct Tensor {
   /// Number of elements.
   public var count: Int { shape.reduce(1, *) }
 
+  /// Bytes of the elements.
+  public var byteCount: Int { count * dtype.byteCount }
+
   public var dtype: DType {
     let number = ct_tensor_dtype(pointer)
     guard let dtype = DType(rawValue: number) else { preconditionFailure("ScalarType \(number) has no DType") }
