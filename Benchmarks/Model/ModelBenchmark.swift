@@ -55,6 +55,9 @@ struct ModelBenchmark: ParsableCommand {
   @Flag(help: "Compute activations again in the backward pass instead of keeping them.")
   var checkpointing = false
 
+  @Option(help: "GiB that zipping may take: its plan says what to expect, and what to compute again.")
+  var memory: Double?
+
   @Option(help: "Threads of one operation; libtorch's choice where no number is given.")
   var threads: Int?
 
@@ -77,17 +80,18 @@ struct ModelBenchmark: ParsableCommand {
       let work = try work.prepared(
         BenchmarkSettings(
           model: model, size: size, dtype: dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch,
-          samplingSteps: samplingSteps,
-          checkpointing: checkpointing, seed: seed))
-      figures.memoryAfterSetUp = ProcessFigures.peakMemory
+          samplingSteps: samplingSteps, checkpointing: checkpointing ? .all : .none,
+          memory: memory.map { Int($0 * 1073741824) }, seed: seed))
+      figures.expectedPeak = work.expectedPeak
+      figures.memoryAfterSetUp = ProcessMemory.peak
       let clock = ContinuousClock()
       for repetition in (warmUp ? 0 : 1)...repetitions {
         let began = clock.now
-        try work()
+        try work.repetition()
         if repetition > 0 { figures.seconds.append((clock.now - began) / .seconds(1)) }
       }
     }
-    figures.peakMemory = ProcessFigures.peakMemory
+    figures.peakMemory = ProcessMemory.peak
     print(String(decoding: try JSONEncoder().encode(figures), as: UTF8.self))
   }
 
@@ -98,6 +102,7 @@ struct ModelBenchmark: ParsableCommand {
     var seconds: [Double] = []
     var memoryAfterSetUp = 0
     var peakMemory = 0
+    var expectedPeak: Int?
     let load: Double
   }
 }

@@ -3,6 +3,7 @@ internal import LoRA
 internal import Merging
 internal import OrderedCollections
 internal import Torch
+internal import Training
 
 /// Random latents, timesteps and prompts.
 final class RandomProbe: FidelityProbe {
@@ -50,5 +51,19 @@ final class RandomProbe: FidelityProbe {
       sample: input.noisy, timestep: input.timesteps, encoderHiddenStates: input.conditioning.states,
       addedConditions: input.conditioning.added
     ).to(dtype: .float32)
+  }
+
+  /// As `DiffusionProbe.memoryPlan`.
+  func memoryPlan(of zipper: ZipLoRA, budget: Int) throws -> MemoryPlan {
+    func pass(_ side: Int) throws -> Tensor {
+      let small = RandomProbe(model, size: side, batch: batch)
+      return small.prediction(of: small.draw(0, generator: Generator(seed: 0)))
+    }
+    return try MemoryPlan(
+      model.unet, projections: projections, latents: (size, size), budget: budget,
+      kept: { side, _ in
+        try zipper.bytesOfInputs(growth: Double(size * size) / Double(side * side)) { _ = try pass(side) }
+      }, discard: zipper.discardGradients
+    ) { side, _ in try zipper.whileMerged { try pass(side).square().mean() } }
   }
 }

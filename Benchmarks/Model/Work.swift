@@ -16,8 +16,17 @@ struct BenchmarkSettings {
   let layers: Int?
   let batch: Int
   let samplingSteps: Int
-  let checkpointing: Bool
+  let checkpointing: Checkpointing
+  /// Bytes to take at most, blocks being computed again; nil without a plan.
+  let memory: Int?
   let seed: UInt64
+}
+
+/// What is measured.
+struct PreparedWork {
+  /// What the plan expects the process to hold at most, in bytes; nil without one.
+  var expectedPeak: Int?
+  let repetition: () throws -> Void
 }
 
 /// What can be measured.
@@ -39,7 +48,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
   case decode
 
   /// - Returns: one repetition.
-  func prepared(_ settings: BenchmarkSettings) throws -> () throws -> Void {
+  func prepared(_ settings: BenchmarkSettings) throws -> PreparedWork {
     let model = try BenchmarkModel(
       settings.model, dtype: settings.dtype, device: settings.device,
       parts: self == .decode ? .autoencoder : self == .picture ? .all : .unet,
@@ -50,7 +59,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
     case .unet:
       let probe = RandomProbe(model, size: size, batch: settings.batch)
       let input = probe.draw(0, generator: generator)
-      return { withoutGrad { _ = probe.prediction(of: input) } }
+      return PreparedWork { withoutGrad { _ = probe.prediction(of: input) } }
     case .zipStep, .zipPrepare, .zip:
       model.unet.checkpointing = settings.checkpointing
       let probe = RandomProbe(model, size: size, batch: settings.batch)
@@ -61,14 +70,20 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
         options.seed = settings.seed
         return try ZipLoRA(loras, probe: probe, options: options)
       }
-      if self == .zipStep {
-        let zip = try zip(.paper, steps: .max)
-        return { try zip.step() }
+      let first = try zip(self == .zipStep ? .paper : .closedForm, steps: self == .zipStep ? .max : nil)
+      let expected = try settings.memory.map { budget in
+        let plan = try probe.memoryPlan(of: first, budget: budget)
+        model.unet.checkpointing = plan.checkpointing
+        return plan.peak
       }
-      return { [steps = self == .zip ? nil : 0] in try zip(.closedForm, steps: steps).optimize() }
+      if self == .zipStep { return PreparedWork(expectedPeak: expected) { try first.step() } }
+      return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? nil : 0] in
+        try zip(.closedForm, steps: steps).optimize()
+      }
     case .trainStep:
       model.unet.checkpointing = settings.checkpointing
-      return try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)
+      let step = try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)
+      return PreparedWork(repetition: step)
     case .picture:
       let input = RandomProbe(model, size: size, batch: 2 * settings.batch).draw(0, generator: generator)
       let plan = try Sampler.euler.plan(.stableDiffusion, steps: settings.samplingSteps)
@@ -81,7 +96,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
           ).to(dtype: .float32)
         }, scale: 5)
       let noise = Tensor.randn([settings.batch, 4, size, size], generator: generator).to(device: model.device)
-      return {
+      return PreparedWork {
         let fresh = NoiseSource((0..<settings.batch).map { Generator(seed: UInt64($0)) }, dtype: .float32)
         let latents = try Sampler.euler.sample(denoiser, noise: noise, plan: plan, fresh: fresh)
         _ = withoutGrad { model.vae.decode(latents.to(dtype: model.dtype)) }
@@ -89,7 +104,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
     case .decode:
       let latents = Tensor.randn([settings.batch, 4, size, size], generator: generator)
         .to(dtype: model.dtype, device: model.device)
-      return { _ = withoutGrad { model.vae.decode(latents) } }
+      return PreparedWork { _ = withoutGrad { model.vae.decode(latents) } }
     }
   }
 

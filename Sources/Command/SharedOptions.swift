@@ -76,6 +76,14 @@ struct AdapterOutputOptions: ParsableArguments {
   }
 }
 
+struct MemoryOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "GiB to take at most; blocks that do not fit are computed again in the backward pass. (default: what is free)",
+      valueName: "number"))
+  var memory: Double?
+}
+
 struct StateOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(

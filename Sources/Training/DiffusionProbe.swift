@@ -13,10 +13,17 @@ public struct DiffusionProbe: FidelityProbe {
     let conditioning: Conditioning?
     let lora: Int
     let pictures: [Int]
+
+    /// The upper left corner, in latents.
+    func cropped(_ height: Int, _ width: Int) -> Input {
+      Input(
+        noisy: noisy.cropped(height, width), timesteps: timesteps, conditioning: conditioning, lora: lora,
+        pictures: pictures)
+    }
   }
 
   public let projections: Projections
-  private let model: DiffusionModel
+  let model: DiffusionModel
   private let references: [any ReferenceLatents]
   /// Text states of each picture of each LoRA; nil where LoRAs change them.
   private let texts: [[Conditioning]]?

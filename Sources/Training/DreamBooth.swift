@@ -107,21 +107,46 @@ public final class DreamBooth {
       try loop.run(
         state: state, identity: identity, saveEvery: saveEvery, progress: progress, afterStep: afterStep
       ) {
-        try withTorchErrors {
-          let own = loss(of: pictures, fixedText)
-          guard let prior else { return own }
-          return own + loss(of: prior, fixedPriorText) * options.priorWeight
-        }
+        try withTorchErrors { loss(loop.generator) }
       }
     }
     return adapter
   }
 
+  /// How much memory the training takes, and what is computed again so that it fits.
+  ///
+  /// - Parameter budget: bytes that the process may hold.
+  /// - Throws: what passes of the model throw.
+  public func memoryPlan(budget: Int) throws -> MemoryPlan {
+    let size = pictures.latents([0], generator: Generator(seed: 0)).shape.suffix(2)
+    return try Attachment(adapter, to: model.projections).whileAttached {
+      func pass(_ height: Int, _ width: Int) -> Tensor { loss(Generator(seed: 0), size: (height, width)) }
+      return try MemoryPlan(
+        model.unet, projections: model.projections, latents: (size.first!, size.last!), budget: budget,
+        kept: { height, width in
+          // Sets the model up, which is nothing that a step holds.
+          _ = withoutGrad { pass(height, width) }
+          return 0
+        }, discard: loop.discardGradients, pass: pass)
+    }
+  }
+
+  /// Of one batch.
+  ///
+  /// - Parameter size: height and width in latents that pictures are cut to; nil for the whole.
+  private func loss(_ generator: Generator, size: (Int, Int)? = nil) -> Tensor {
+    let own = loss(of: pictures, fixedText, generator, size)
+    guard let prior else { return own }
+    return own + loss(of: prior, fixedPriorText, generator, size) * options.priorWeight
+  }
+
   /// Mean squared error of the prediction at uniform timesteps.
-  private func loss(of cache: LatentCache, _ text: [Conditioning]?) -> Tensor {
-    let generator = loop.generator
+  private func loss(
+    of cache: LatentCache, _ text: [Conditioning]?, _ generator: Generator, _ size: (height: Int, width: Int)?
+  ) -> Tensor {
     let indices = Tensor.randint(0..<cache.count, [options.batch], generator: generator).ints()
-    let clean = cache.latents(indices, generator: generator)
+    let whole = cache.latents(indices, generator: generator)
+    let clean = size.map { whole.cropped($0.height, $0.width) } ?? whole
     let timesteps = Tensor.randint(0..<model.schedule.count, [options.batch], generator: generator)
       .to(device: clean.device)
     let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)

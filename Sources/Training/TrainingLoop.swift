@@ -113,6 +113,9 @@ public final class TrainingLoop {
     }
   }
 
+  /// Forgets gradients that no step has used.
+  func discardGradients() { optimizer.zeroGrad() }
+
   private func update(_ loss: () throws -> Tensor) throws -> Double {
     optimizer.options.learningRate = options.learningRate.rate(step: step, total: options.steps)
     var total = 0.0

@@ -19,12 +19,15 @@ public struct TrainAdapter: DistributedWorkflow {
   /// Pictures of the whole class, which the LoRA must leave as they are.
   public var prior: PriorPictures?
   public var samples: SamplePictures
+  /// GiB that the process may hold, blocks that do not fit being computed again; nil for what the machine has free.
+  public var memory: Double?
   public var state: SavedState
   public var output: AdapterOutput
 
   public init(
     base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), training: DreamBooth.Options = .init(),
-    prior: PriorPictures? = nil, samples: SamplePictures = .init(), state: SavedState = .init(), output: AdapterOutput
+    prior: PriorPictures? = nil, samples: SamplePictures = .init(), memory: Double? = nil,
+    state: SavedState = .init(), output: AdapterOutput
   ) {
     self.base = base
     self.pictures = pictures
@@ -32,6 +35,7 @@ public struct TrainAdapter: DistributedWorkflow {
     self.training = training
     self.prior = prior
     self.samples = samples
+    self.memory = memory
     self.state = state
     self.output = output
   }
@@ -50,6 +54,7 @@ public struct TrainAdapter: DistributedWorkflow {
     try Demand.notNegative(training.priorWeight, "prior-weight")
     try prior?.validate()
     try samples.validate()
+    if let memory { try Demand.positive(memory, "memory") }
     try state.validate()
     try output.validate()
   }
@@ -72,6 +77,9 @@ public struct TrainAdapter: DistributedWorkflow {
     let dreamBooth = try DreamBooth(
       try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training,
       processes: processes)
+    try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
+      try dreamBooth.memoryPlan(budget: $0)
+    }
     let identity = FileDigest.ofTexts(
       try base.identity + content.identity() + ["prior"] + (prior?.identity() ?? []) + ["\(size)"])
     let adapter = try dreamBooth.run(

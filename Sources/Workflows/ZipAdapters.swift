@@ -48,13 +48,15 @@ public struct ZipAdapters: DistributedWorkflow {
   public var batch: Int
   public var options: ZipOptions
   public var references: SavedReferences
+  /// GiB that the process may hold, blocks that do not fit being computed again; nil for what the machine has free.
+  public var memory: Double?
   public var state: SavedState
   public var output: AdapterOutput
 
   public init(
     base: BaseModel, subject: Side, style: Side, others: [Side] = [], size: PictureSize = .init(), batch: Int = 1,
-    options: ZipOptions = .init(), references: SavedReferences = .init(), state: SavedState = .init(),
-    output: AdapterOutput
+    options: ZipOptions = .init(), references: SavedReferences = .init(), memory: Double? = nil,
+    state: SavedState = .init(), output: AdapterOutput
   ) {
     self.base = base
     self.subject = subject
@@ -64,6 +66,7 @@ public struct ZipAdapters: DistributedWorkflow {
     self.batch = batch
     self.options = options
     self.references = references
+    self.memory = memory
     self.state = state
     self.output = output
   }
@@ -83,6 +86,7 @@ public struct ZipAdapters: DistributedWorkflow {
       throw SettingError("\(error)")
     }
     try references.validate()
+    if let memory { try Demand.positive(memory, "memory") }
     try state.validate()
     try output.validate()
   }
@@ -127,6 +131,9 @@ public struct ZipAdapters: DistributedWorkflow {
       try processes.barrier()
     } else {
       zipper = try ZipLoRA(inputs, probe: probe, options: options)
+    }
+    try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
+      try probe.memoryPlan(of: zipper, budget: $0)
     }
     let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress, processes: processes)
 

@@ -56,6 +56,12 @@ import Testing
     try expectFailure(train(picture, base: folder.path) + ["--prompt", "a"], "no such folder")
   }
 
+  @Test func tooLittleMemory() throws {
+    try expectFailure(
+      train(picture) + ["--prompt", "a", "--memory", "0.01"], "--memory 0.01: expected 0.",
+      "GiB or more, which this takes even if every block is computed again; smaller pictures or batches take less")
+  }
+
   @Test func missingLoRA() throws {
     try expectFailure(generate(folder("cat.safetensors")), "cat.safetensors", "No such file")
   }

@@ -32,6 +32,7 @@ import Workflows
     ] {
       #expect(run.output.contains(text), "\(run.output)")
     }
+    #expect(run.errors.contains("planning memory") && run.errors.contains("GiB at most"), "\(run.errors)")
     #expect(run.errors.contains("zipping"))
 
     let merged = try AdapterFile(path: folder("zip.safetensors"))

@@ -48,6 +48,8 @@ import Testing
     ),
     (["inspect", "a", "b", "--header"], "--header looks at no numbers, and two files are compared by theirs; give one file"),
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
+    (zip + ["--memory", "0"], "--memory 0.0: expected a number above 0"),
+    (train + ["--memory", "nan"], "--memory nan: expected a number above 0"),
     (zip + ["--start", "0.5"], "--start is the beginning of the paper's way; give --method paper with it"),
     (zip + ["--method", "magic"], "'closed-form' and 'paper'"),
     (zip + ["--draws", "0"], "--draws 0: the closed form is solved for its draws; give at least 1, or --method paper"),

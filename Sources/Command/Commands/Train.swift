@@ -17,6 +17,7 @@ struct Train: WorkflowCommand {
   @OptionGroup(title: "Training") var training: TrainingOptions
   @OptionGroup(title: "Prior preservation") var prior: PriorOptions
   @OptionGroup(title: "Sample pictures") var samples: SampleOptions
+  @OptionGroup(title: "Memory") var memory: MemoryOptions
   @OptionGroup(title: "State") var state: StateOptions
   @OptionGroup(title: "Result") var output: AdapterOutputOptions
 
@@ -24,7 +25,7 @@ struct Train: WorkflowCommand {
     TrainAdapter(
       base: base.model, pictures: pictures.source, size: pictures.size.size,
       training: training.options(priorWeight: prior.priorWeight), prior: prior.pictures, samples: samples.pictures,
-      state: state.saved, output: output.adapter)
+      memory: memory.memory, state: state.saved, output: output.adapter)
   }
 }
 

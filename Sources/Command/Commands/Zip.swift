@@ -20,6 +20,7 @@ struct Zip: WorkflowCommand {
   @OptionGroup(title: "LoRAs") var sides: SideOptions
   @OptionGroup(title: "References") var references: ReferenceOptions
   @OptionGroup(title: "Optimisation") var zip: ZipLoRAOptions
+  @OptionGroup(title: "Memory") var memory: MemoryOptions
   @OptionGroup(title: "State") var state: StateOptions
   @OptionGroup(title: "Result") var output: AdapterOutputOptions
 
@@ -27,7 +28,7 @@ struct Zip: WorkflowCommand {
     ZipAdapters(
       base: base.model, subject: sides.subjectSide, style: sides.styleSide, others: sides.otherSides,
       size: sides.size.size, batch: zip.batch, options: zip.options, references: references.saved(seed: zip.seed),
-      state: state.saved, output: output.adapter)
+      memory: memory.memory, state: state.saved, output: output.adapter)
   }
 
   func text(of outcome: ZipAdapters.Outcome) -> String { outcome.summary }

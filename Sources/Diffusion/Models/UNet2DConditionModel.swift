@@ -5,10 +5,12 @@ public import Torch
 ///
 /// Paths of weights are the keys of diffusers' checkpoints.
 public final class UNet2DConditionModel {
+  public typealias PieceWatcher = (_ piece: Int, _ run: () -> Tensor) -> Tensor
+
   public let configuration: Configuration
-  /// Whether the backward pass computes every residual block and transformer again instead of keeping their intermediate
-  /// results: less memory for one more forward pass.
-  public var checkpointing = false
+  public var checkpointing = Checkpointing.none
+  /// Is given the number of each piece and how to run it, for measurements.
+  public var watcher: PieceWatcher?
 
   private let convIn: Conv2d
   private let timeProj: Timesteps
@@ -84,7 +86,7 @@ public final class UNet2DConditionModel {
   ) -> Tensor {
     let conditions = UNetConditions(
       timeEmbedding: embedding(of: timestep, addedConditions, dtype: sample.dtype),
-      encoderHiddenStates: encoderHiddenStates, checkpointing: checkpointing)
+      encoderHiddenStates: encoderHiddenStates, pieces: UNetPieces(checkpointing, watcher))
 
     var hidden = convIn(configuration.centerInputSample ? sample * 2 - 1 : sample)
     var skips = [hidden]

@@ -6,20 +6,15 @@ struct UNetConditions {
   let timeEmbedding: Tensor
   /// [N, S, D]
   let encoderHiddenStates: Tensor
-  /// Whether the backward pass computes blocks again instead of keeping their intermediate results.
-  let checkpointing: Bool
+  let pieces: UNetPieces
 
-  /// Runs a piece of the network, with checkpointing where asked for. `body` gets everything that gradients pass through.
+  /// Runs a piece of the network. `body` gets everything that gradients pass through.
   func run(_ inputs: [Tensor], _ body: @escaping ([Tensor], UNetConditions) -> Tensor) -> Tensor {
-    func piece(_ tensors: [Tensor]) -> Tensor {
+    pieces.run(inputs + [timeEmbedding, encoderHiddenStates]) { [pieces] tensors in
       let conditions = UNetConditions(
-        timeEmbedding: tensors[inputs.count], encoderHiddenStates: tensors[inputs.count + 1], checkpointing: false)
+        timeEmbedding: tensors[inputs.count], encoderHiddenStates: tensors[inputs.count + 1], pieces: pieces)
       return body(Array(tensors.prefix(inputs.count)), conditions)
     }
-    let tensors = inputs + [timeEmbedding, encoderHiddenStates]
-    // Views, so that the gradients of the uses inside are summed before those of the uses outside join them: in the order
-    // of checkpointing, which thus changes no bit.
-    return checkpointing ? checkpointed(tensors, piece) : piece(tensors.map { $0.expanded($0.shape) })
   }
 }
 

@@ -136,6 +136,9 @@ final class Calibration {
     return result
   }
 
+  /// Bytes that all passes will have recorded of all LoRAs, as foreseen from one pass on a picture so many times smaller.
+  func foreseenBytes(growth: Double) -> Int { inputs.count * recorders[0].foreseenBytes(growth: growth) }
+
   /// The least-squares solution for what was recorded since the last one; other layers keep the coefficients that they have.
   func solve(_ coefficients: MergerCoefficients) throws -> MergerCoefficients {
     var solution = MergerCoefficients(coefficients.vectors.mapValues { $0.mapValues { $0.detached().cloned() } })
@@ -163,12 +166,48 @@ final class Calibration {
 private final class InputRecorder {
   private final class Rows {
     let owner: String
-    var pieces: [Tensor] = []
+    /// Room for the rows of all passes. Set aside at once: small pieces that stay between large ones that go would leave a heap
+    /// full of holes.
+    private let room: Tensor
+    private let distance: Int
+    private var count = 0
+    /// What the first pass had.
+    let offered: Int
     /// How many layers still ask for the moment, which is kept until the last one has.
     var readers = 0
     var moment: Tensor?
 
-    init(owner: String) { self.owner = owner }
+    init(owner: String, of inputs: Tensor, passes: Int, _ processes: ProcessGroup) {
+      self.owner = owner
+      offered = inputs.dim(0)
+      distance = Self.distance(of: offered, columns: inputs.dim(1), passes: passes, processes)
+      let share = (offered + distance - 1) / distance
+      room = Tensor.empty([passes * share, inputs.dim(1)], dtype: inputs.dtype, device: inputs.device)
+    }
+
+    /// Between the rows that are kept, evenly spread ones: over all passes and processes about one and a half times as many as
+    /// columns, and 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a
+    /// batch is split.
+    private static func distance(of offered: Int, columns: Int, passes: Int, _ processes: ProcessGroup) -> Int {
+      func powerOfTwo(notAbove limit: Int) -> Int { 1 << (Int.bitWidth - 1 - max(limit, 1).leadingZeroBitCount) }
+      let wanted = powerOfTwo(notAbove: max(2 * columns, 2048) / passes)
+      return powerOfTwo(notAbove: offered * processes.size / wanted)
+    }
+
+    func add(_ inputs: Tensor) {
+      let some = inputs.sliced(0, step: distance)
+      let fitting = min(some.dim(0), room.dim(0) - count)
+      room.narrow(0, from: count, count: fitting).copyInPlace(some.narrow(0, from: 0, count: fitting))
+      count += fitting
+    }
+
+    var filled: Tensor { room.narrow(0, from: 0, count: count) }
+
+    /// Bytes of the room for passes that offer so many rows.
+    func bytes(offered: Int, passes: Int, _ processes: ProcessGroup) -> Int {
+      let distance = Self.distance(of: offered, columns: room.dim(1), passes: passes, processes)
+      return passes * ((offered + distance - 1) / distance) * room.dim(1) * room.dtype.byteCount
+    }
   }
 
   private var rows: [String: Rows] = [:]
@@ -187,19 +226,15 @@ private final class InputRecorder {
 
   func record(_ x: Tensor, at path: String) {
     let own = rows[path] ?? newRows(of: x, at: path)
-    guard own.owner == path else { return }
-    let all = (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).flattened(to: -2)
-    // Evenly spread ones, twice as many as columns over all draws: more do not change the solution. A power of two as the
-    // distance finds the same ones whether or not a batch is split.
-    let wanted = max(1, max(2 * all.dim(1), 2048) / draws)
-    var distance = 1
-    while distance * 2 * wanted <= all.dim(0) * processes.size { distance *= 2 }
-    own.pieces.append(all.sliced(0, step: distance).cloned())
+    if own.owner == path { own.add(Self.inputs(x)) }
   }
 
+  private static func inputs(_ x: Tensor) -> Tensor { (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).flattened(to: -2) }
+
   private func newRows(of x: Tensor, at path: String) -> Rows {
-    let own = seen.first { $0.input.isIdentical(to: x) }?.rows ?? Rows(owner: path)
-    if own.owner == path { seen.append((x, own)) }
+    let known = seen.first { $0.input.isIdentical(to: x) }?.rows
+    let own = known ?? Rows(owner: path, of: Self.inputs(x), passes: draws, processes)
+    if known == nil { seen.append((x, own)) }
     own.readers += 1
     rows[path] = own
     return own
@@ -207,12 +242,17 @@ private final class InputRecorder {
 
   func endPass() { seen = [] }
 
+  /// Bytes that all passes will have recorded, as foreseen from one with so many times fewer rows.
+  func foreseenBytes(growth: Double) -> Int {
+    rows.filter { $0.key == $0.value.owner }.values
+      .reduce(0) { $0 + $1.bytes(offered: Int(Double($1.offered) * growth), passes: draws, processes) }
+  }
+
   /// E[x xᵀ] of all processes' inputs in 32 bits; nil for a layer that was never used. It can be asked for once.
   func moment(at path: String) throws -> Tensor? {
     guard let own = rows.removeValue(forKey: path) else { return nil }
     if own.moment == nil {
-      let all = Tensor.concatenated(own.pieces)
-      own.pieces = []
+      let all = own.filled
       let sum = all.transposed().matmul(all).to(dtype: .float32)
       try processes.sum([sum])
       own.moment = sum / Double(all.dim(0) * processes.size)
