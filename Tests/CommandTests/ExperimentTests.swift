@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import Images
 import TestSupport
 import Testing
 import Workflows
@@ -74,6 +75,10 @@ import Workflows
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
     #expect(report.contains("both, as they are"))
     #expect(report.components(separatedBy: "<polyline").count == 5, "overlap before and after, of the rows that zip")
+
+    // Nine rows beside subject and style, of 128 pixels each, and labels.
+    let grid = try Image(contentsOf: folder("out/grid.png"))
+    #expect(grid.width > 11 * 128 && grid.height > 128 && grid.height < 512)
 
     let pictures = "out/pairs/cat-notebook/direct-merge/styled"
     let names = try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted()

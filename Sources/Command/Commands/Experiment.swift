@@ -8,8 +8,8 @@ struct Experiment: WorkflowCommand {
       FILE describes the experiment in YAML (Docs/Experiments.md; examples lie in Experiments). Jobs that are done are not \
       done again: after Ctrl-C, or with another row in the file, the same command goes on.
 
-      Writes report.html (tables, plots and pictures on one page), results.md and results.json, and a folder for each job, \
-      with its record.
+      Writes report.html (tables, plots and pictures on one page), grid.png (a picture of each pair and row), results.md and \
+      results.json, and a folder for each job, with its record.
       """)
 
   @Argument(help: ArgumentHelp("Description of the experiment.", valueName: "file.yaml"))

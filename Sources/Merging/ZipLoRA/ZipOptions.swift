@@ -78,7 +78,7 @@ extension ZipOptions {
 
   /// The defaults of a method.
   ///
-  /// Those of the closed form reach the objective of the paper's 100 updates in a ninth of their time (Docs/SPEED.md).
+  /// Those of the closed form reach the objective of the paper's 100 updates in a tenth of their time (Docs/SPEED.md).
   public init(method: Method) {
     switch method {
     case .closedForm:

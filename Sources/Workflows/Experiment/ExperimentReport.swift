@@ -2,8 +2,9 @@ internal import Evaluation
 internal import Foundation
 internal import Images
 internal import Merging
+internal import SafeTensors
 
-/// An experiment on one page, made of its results and pictures alone.
+/// An experiment on one page and in one picture, made of its results and pictures alone.
 struct ExperimentReport {
   let experiment: Experiment
   let results: ExperimentResults
@@ -11,7 +12,12 @@ struct ExperimentReport {
   /// Pictures of each row and pair that are shown.
   private let shown = 3
 
-  func html() throws -> String {
+  func write(page: String, grid path: String) throws {
+    try AtomicFile.write(try html(), to: page, overwrite: true)
+    try grid().write(to: path, overwrite: true)
+  }
+
+  private func html() throws -> String {
     """
     <!doctype html>
     <html lang="en"><head><meta charset="utf-8"><title>ziplora experiment</title>
@@ -170,15 +176,45 @@ struct ExperimentReport {
       """
   }
 
+  /// Each pair as a row: a picture of the subject, one of the style, and the first one that each way has drawn.
+  private func grid() throws -> Image {
+    let rows = try experiment.allPairs.map { pair in
+      let given = try [pair.subject, pair.style].map { material in
+        try PictureSource(material.images, prompt: material.prompt).load(promptOption: "prompt").images.first
+      }
+      let drawn = try experiment.rows.map { row in
+        try styledPictures(row, of: pair).first.map { try Image(contentsOf: $0) }
+      }
+      return given + drawn
+    }
+    let side = rows.joined().compactMap { $0.map { max($0.width, $0.height) } }.max() ?? 1
+    // Large enough to look at, small enough for many.
+    let magnification = max(1, 128 / side)
+    func small(_ image: Image) -> Image {
+      let factor = min(1, 256 / Double(max(image.width, image.height)))
+      func scaled(_ length: Int) -> Int { max(1, Int((Double(length) * factor).rounded())) }
+      return factor == 1 ? image : image.resized(width: scaled(image.width), height: scaled(image.height))
+    }
+    return ContactSheet(
+      columnLabels: ["subject", "style"] + experiment.rows.map(\.name),
+      rowLabels: try experiment.allPairs.map { "\($0.subject.name), \($0.style.name)" },
+      rows: rows.map { $0.map { ContactSheet.Cell($0.map(small)) } }, magnification: magnification
+    ).image()
+  }
+
+  private func styledPictures(_ row: Experiment.Row, of pair: Experiment.Pair) throws -> [String] {
+    let folder = "\(ExperimentPlan.folder(row, of: pair, in: output))/\(Experiment.Exhibit.styled.rawValue)"
+    return try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
+      .map { "\(folder)/\($0)" }
+  }
+
   private func pictures() throws -> String {
     let pairs = try experiment.allPairs
     let head = pairs.map { "<th>\(escaped($0.name))</th>" }.joined()
     let rows = try experiment.rows.map { row in
       let cells = try pairs.map { pair in
-        let folder = "\(ExperimentPlan.folder(row, of: pair, in: output))/\(Experiment.Exhibit.styled.rawValue)"
-        let files = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
-        let images = try files.prefix(shown).map { name in
-          let data = try Data(contentsOf: URL(filePath: "\(folder)/\(name)")).base64EncodedString()
+        let images = try styledPictures(row, of: pair).prefix(shown).map { path in
+          let data = try Data(contentsOf: URL(filePath: path)).base64EncodedString()
           return "<img width=\"64\" src=\"data:image/png;base64,\(data)\" alt=\"\">"
         }
         return "<td>\(images.joined())</td>"

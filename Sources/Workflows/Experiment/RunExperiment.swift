@@ -41,13 +41,12 @@ public struct RunExperiment: DistributedWorkflow {
     let results = try ExperimentResults(experiment) { row, pair in
       try ExperimentScores(experiment, of: pair, in: ExperimentPlan.folder(row, of: pair, in: output))
     }
-    let files = ["results.json", "results.md", "report.html"].map { "\(output)/\($0)" }
+    let files = ["results.json", "results.md", "report.html", "grid.png"].map { "\(output)/\($0)" }
     let outcome = Outcome(results: results, report: files[2])
     guard processes.isFirst else { return outcome }
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
     try AtomicFile.write(results.markdown, to: files[1], overwrite: true)
-    try AtomicFile.write(
-      try ExperimentReport(experiment: experiment, results: results, output: output).html(), to: files[2], overwrite: true)
+    try ExperimentReport(experiment: experiment, results: results, output: output).write(page: files[2], grid: files[3])
     try RunRecord(self, inputs: [file], outputs: files, began: began, processes: processes)
       .write(to: "\(output)/run.json", overwrite: true)
     return outcome
