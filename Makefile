@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-svd
+.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-growth bench-svd
 .PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
@@ -83,6 +83,10 @@ bench-convergence: bootstrap ## how near zips of Toybox come to their objective,
 	    --subject-images "Examples/Toybox/subjects/$${pair%:*}" --style-images "Examples/Toybox/styles/$${pair#*:}" \
 	    $(CONVERGENCE_WAYS) || exit 1; \
 	done; done
+
+bench-growth: bootstrap ## how time and memory of a zip step grow with pictures, rank, LoRAs and layers (Docs/SPEED.md)
+	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product ModelBenchmark
+	python3 Scripts/growth.py
 
 bench-svd: bootstrap ## time merging a rank-64 pair at SDXL's layers by svd, beside a dense SVD (Docs/SPEED.md)
 	ZIPLORA_BENCHMARKS=1 swift build $(swift_flags) --product SVDMergeBenchmark

@@ -279,6 +279,7 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
       dependencies: [
         "Diffusion", "Images", "LoRA", "Merging", "Torch", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       path: "Benchmarks/Convergence",
       swiftSettings: swiftSettings))

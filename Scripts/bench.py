@@ -3,7 +3,7 @@
 
     bench.py [--rounds 2] [--threads N] [--output FILE.json] [CASE ...]
 
-A case is WORK:SIZE:DTYPE, such as unet:512:bfloat16 or zip-step:512:bfloat16; those of Docs/SPEED.md when none is given. zip-step is
+A case is WORK:SIZE:DTYPE[:MODEL], such as unet:512:bfloat16 or zip-step:512:float32:sd15; those of Docs/SPEED.md when none is given. zip-step is
 compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of its own, one after the
 other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
 smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN.
@@ -27,8 +27,8 @@ CASES = [
     "picture:512:bfloat16", "decode:512:bfloat16",
 ]
 PEERS = {"zip-step": ["zip-step", "zip-step-public"]}
-# Of SDXL's U-Net with one picture, as torch.utils.flop_counter counts them.
-UNET_TERAFLOPS = {256: 0.428, 512: 1.589, 1024: 6.761}
+# Of one picture, as torch.utils.flop_counter counts them.
+UNET_TERAFLOPS = {"sdxl": {256: 0.428, 512: 1.589, 1024: 6.761}, "sd15": {256: 0.180, 512: 0.803, 1024: 4.674}}
 
 
 def matrix_rate(dtype: str) -> float:
@@ -52,9 +52,14 @@ def run(command: list[str]) -> dict | None:
     return json.loads(process.stdout.strip().splitlines()[-1])
 
 
+def parts(case: str) -> list[str]:
+    """Work, size, data type and model."""
+    return (case.split(":") + ["sdxl"])[:4]
+
+
 def measure(case: str, rounds: int, threads: int | None) -> list[dict]:
-    work, size, dtype = case.split(":")
-    options = ["--size", size, "--dtype", dtype] + (["--threads", str(threads)] if threads else [])
+    work, size, dtype, model = parts(case)
+    options = ["--model", model, "--size", size, "--dtype", dtype] + (["--threads", str(threads)] if threads else [])
     ours = [str(ROOT / ".build/release/ModelBenchmark"), "--work", work, *options]
     peers = {peer: [sys.executable, str(ROOT / "Scripts/peer_benchmark.py"), "--work", peer, *options]
              for peer in PEERS.get(work, [work])}
@@ -79,12 +84,12 @@ def measure(case: str, rounds: int, threads: int | None) -> list[dict]:
 def table(rows: list[dict], rates: dict[str, float]) -> str:
     lines = ["| work | | seconds | ratio | peak GiB | ratio | rate |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        work, size, dtype = row["case"].split(":")
+        work, size, dtype, model = parts(row["case"])
         own = next(other for other in rows if other["case"] == row["case"])
         against = "" if row is own else f"{own['median'] / row['median']:.2f}"
         memory = "" if row is own else f"{own['peakMemory'] / row['peakMemory']:.2f}"
-        rate = f"{1e14 * UNET_TERAFLOPS[int(size)] / row['median'] / rates[dtype]:.0f} %" if work == "unet" else ""
-        title = f"{work}, {size}×{size}, {dtype}" if row is own else ""
+        rate = f"{1e14 * UNET_TERAFLOPS[model][int(size)] / row['median'] / rates[dtype]:.0f} %" if work == "unet" else ""
+        title = f"{model} {work}, {size}×{size}, {dtype}" if row is own else ""
         seconds = f"{row['median']:.2f} ({row['smallest']:.2f}–{row['largest']:.2f})"
         lines.append(f"| {title} | {row['by']} | {seconds} | {against} | {row['peakMemory'] / 2**30:.1f} | {memory} | {rate} |")
     return "\n".join(lines)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The work of Benchmarks/Model in PyTorch, diffusers and PEFT, with the same random weights' shapes and the same options.
 
-    peer_benchmark.py --work unet|zip-step|zip-step-public|train-step|picture|decode [--size 512] [--dtype bfloat16]
-                      [--rank 64] [--batch 1] [--sampling-steps 4] [--repetitions 3] [--threads N] [--checkpointing]
+    peer_benchmark.py --work unet|zip-step|zip-step-public|train-step|picture|decode [--model sdxl|sd15] [--size 512]
+                      [--dtype bfloat16] [--rank 64] [--batch 1] [--sampling-steps 4] [--repetitions 3] [--threads N] [--checkpointing]
 
-The U-Net of SDXL; LoRAs of rank 64 are on its 560 attention projections. A zip step runs 2 teacher passes, 2 passes of the merged
+LoRAs of rank 64 are on all attention projections, 560 in SDXL. A zip step runs 2 teacher passes, 2 passes of the merged
 model and their backward passes, then updates the merger coefficients:
 
   zip-step         the form that ziplora uses: rank-64 products, the two terms passed back one after the other
@@ -28,7 +28,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from peft import LoraConfig
 from torch import Tensor, nn
 
-SDXL = {
+SDXL_UNET = {
     "sample_size": 128,
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
     "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
@@ -41,6 +41,7 @@ SDXL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
+SD15_UNET = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 SDXL_VAE = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -49,6 +50,8 @@ SDXL_VAE = {
     "sample_size": 1024,
     "scaling_factor": 0.13025,
 }
+SD15_VAE = SDXL_VAE | {"sample_size": 512, "scaling_factor": 0.18215}
+MODELS = {"sdxl": (SDXL_UNET, SDXL_VAE), "sd15": (SD15_UNET, SD15_VAE)}
 MERGED = 2  # which of the LoRAs a layer shall use: 0, 1, or both with their coefficients
 
 
@@ -117,17 +120,19 @@ def random_model(model_class, settings: dict, dtype: torch.dtype, pool: NumberPo
 
 
 def random_inputs(options, dtype: torch.dtype, batch: int, generator: torch.Generator) -> dict:
-    side = options.size
+    side, unet = options.size, MODELS[options.model][0]
     noise = lambda *shape: torch.randn(*shape, generator=generator).to(dtype)
-    return {
+    inputs = {
         "sample": noise(batch, 4, side // 8, side // 8),
         "timestep": torch.randint(0, 1000, (batch,), generator=generator),
-        "encoder_hidden_states": noise(batch, 77, 2048),
-        "added_cond_kwargs": {
+        "encoder_hidden_states": noise(batch, 77, unet["cross_attention_dim"]),
+    }
+    if "addition_embed_type" in unet:
+        inputs["added_cond_kwargs"] = {
             "text_embeds": noise(batch, 1280),
             "time_ids": torch.tensor([[side, side, 0, 0, side, side]] * batch),
-        },
-    }
+        }
+    return inputs
 
 
 def attach(unet: nn.Module, layer_type: type[ZipLayer], pool: NumberPool, rank: int) -> list[ZipLayer]:
@@ -237,11 +242,12 @@ def prepared(options, dtype: torch.dtype, generator: torch.Generator):
     with torch.no_grad():
         pool = NumberPool(dtype, generator)
         draw = lambda batch=options.batch: random_inputs(options, dtype, batch, generator)
+        unet_settings, vae_settings = MODELS[options.model]
         if options.work == "decode":
-            vae = random_model(AutoencoderKL, SDXL_VAE, dtype, pool)
+            vae = random_model(AutoencoderKL, vae_settings, dtype, pool)
             latents = draw()["sample"]
             return torch.no_grad()(lambda: vae.decode(latents))
-        unet = random_model(UNet2DConditionModel, SDXL, dtype, pool)
+        unet = random_model(UNet2DConditionModel, unet_settings, dtype, pool)
         if options.checkpointing:
             unet.enable_gradient_checkpointing()
             unet.train()
@@ -249,7 +255,7 @@ def prepared(options, dtype: torch.dtype, generator: torch.Generator):
             inputs = draw()
             return torch.no_grad()(lambda: unet(**inputs))
         if options.work == "picture":
-            return picture(unet, random_model(AutoencoderKL, SDXL_VAE, dtype, pool), options, dtype, draw(2 * options.batch))
+            return picture(unet, random_model(AutoencoderKL, vae_settings, dtype, pool), options, dtype, draw(2 * options.batch))
         if options.work == "train-step":
             return train_step(unet, options, draw, generator)
         layer_type, step_type = {
@@ -272,6 +278,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = ["unet", "zip-step", "zip-step-public", "train-step", "picture", "decode"]
     parser.add_argument("--work", choices=works, required=True)
+    parser.add_argument("--model", choices=list(MODELS), default="sdxl")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--rank", type=int, default=64)

@@ -5,14 +5,16 @@ internal import Foundation
 internal import Images
 internal import LoRA
 internal import Merging
+internal import OrderedCollections
 internal import Torch
 internal import Training
 
 /// A way to zip, the paper's but for `name=value` settings with commas between them: steps, rate, cosine (1: the rate falls),
-/// draws, closed (passes of the closed form), pull.
+/// draws, closed (passes of the closed form), pull, np (1: begins as near to NP-LoRA's result as coefficients come).
 struct Way: ExpressibleByArgument {
   let text: String
   private(set) var options = ZipOptions(method: .paper)
+  private(set) var beginsAtNPLoRA = false
 
   init?(argument: String) {
     text = argument
@@ -27,6 +29,7 @@ struct Way: ExpressibleByArgument {
       case "draws": options.draws = Int(number)
       case "closed": options.closedForm = ClosedForm(passes: Int(number), pull: closedForm.pull)
       case "pull": options.closedForm = ClosedForm(passes: closedForm.passes, pull: number)
+      case "np": beginsAtNPLoRA = number > 0
       default: return nil
       }
     }
@@ -80,6 +83,7 @@ struct ConvergenceBenchmark: ParsableCommand {
       let began = clock.now
       let zip = try ZipLoRA(inputs, probe: probe, options: way.options)
       try zip.prepare()
+      if way.beginsAtNPLoRA { try beginAtNPLoRA(zip.coefficients, inputs) }
       let prepared = (clock.now - began) / .seconds(1)
       try zip.optimize()
       let seconds = (clock.now - began) / .seconds(1)
@@ -91,6 +95,22 @@ struct ConvergenceBenchmark: ParsableCommand {
         ([way.text] + figures.map { String(format: "%.4f", $0) } + [prepared, seconds].map { String(format: "%.1f s", $0) })
           .joined(separator: "\t"))
     }
+  }
+}
+
+/// Coefficients whose columns are nearest to those of NP-LoRA's sum, by least squares.
+private func beginAtNPLoRA(_ coefficients: MergerCoefficients, _ inputs: [MergeInput]) throws {
+  let target = try NPLoRAMerge().merge(inputs, context: MergeContext()).adapter
+  for (path, vectors) in coefficients.vectors where vectors.count == 2 {
+    let columns = (inputs.map(\.weighted) + [target]).map { $0.delta(path, dtype: .float64)!.flattened(from: 1) }
+    func product(_ first: Int, _ second: Int) -> Tensor { (columns[first] * columns[second]).sum([0]) }
+    let (subject, style, both) = (product(0, 0), product(1, 1), product(0, 1))
+    let determinant = subject * style - both.square() + 1e-12
+    let found = [
+      (product(0, 2) * style - product(1, 2) * both) / determinant,
+      (product(1, 2) * subject - product(0, 2) * both) / determinant,
+    ]
+    withoutGrad { for (live, value) in zip(vectors.values, found) { live.copyInPlace(value.to(dtype: live.dtype)) } }
   }
 }
 
