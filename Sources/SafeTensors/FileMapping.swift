@@ -13,22 +13,38 @@
 public final class FileMapping: Sendable {
   /// The whole file. Immutable for the life of the mapping, hence free to cross threads.
   public nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
+  private let descriptor: Int32
 
   /// Maps the file at `path`, which must be a regular file.
   init(path: String) throws(SafeTensorsError) {
     // O_NONBLOCK: a named pipe must be refused below, not waited for.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw Self.unreadable(path) }
-    defer { close(descriptor) }
+    do throws(SafeTensorsError) {
+      bytes = try Self.mapped(descriptor, path)
+      self.descriptor = descriptor
+    } catch {
+      close(descriptor)
+      throw error
+    }
+  }
+
+  private static func mapped(_ descriptor: Int32, _ path: String) throws(SafeTensorsError) -> UnsafeRawBufferPointer {
     var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw Self.unreadable(path) }
+    guard fstat(descriptor, &status) == 0 else { throw unreadable(path) }
     guard status.st_mode & S_IFMT == S_IFREG else { throw SafeTensorsError(path, .notAFile) }
     // A mapping of no bytes is an error of mmap, and no safetensors file is that short.
     guard status.st_size >= 8 else { throw SafeTensorsError(path, .tooShort(byteCount: Int(status.st_size))) }
     guard let start = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
-      throw Self.unreadable(path)
+      throw unreadable(path)
     }
-    bytes = UnsafeRawBufferPointer(start: start, count: Int(status.st_size))
+    return UnsafeRawBufferPointer(start: start, count: Int(status.st_size))
+  }
+
+  /// Copies a part of `bytes`, without the many pages around it that the first touch of one brings along.
+  func copy(_ part: UnsafeRawBufferPointer, to buffer: UnsafeMutableRawBufferPointer) {
+    let offset = part.baseAddress! - bytes.baseAddress!
+    if pread(descriptor, buffer.baseAddress, part.count, off_t(offset)) != part.count { buffer.copyMemory(from: part) }
   }
 
   /// Gives back the pages that lie wholly within a part of `bytes`.
@@ -45,5 +61,8 @@ public final class FileMapping: Sendable {
     SafeTensorsError(path, .unreadable(String(cString: strerror(errno))))
   }
 
-  deinit { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count) }
+  deinit {
+    munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+    close(descriptor)
+  }
 }

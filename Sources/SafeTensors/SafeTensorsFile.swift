@@ -52,6 +52,16 @@ public struct SafeTensorsFile: Sendable {
       rebasing: mapping.bytes[dataStart + range.lowerBound..<dataStart + range.upperBound])
   }
 
+  /// Copies the bytes of a tensor. For single numbers, such as a LoRA's alphas: to touch each of them in `mapping` would read a
+  /// good part of the file.
+  ///
+  /// - Parameter buffer: of as many bytes.
+  public func copy(_ key: String, to buffer: UnsafeMutableRawBufferPointer) throws(SafeTensorsError) {
+    let bytes = try bytes(of: key)
+    precondition(buffer.count == bytes.count, "\(buffer.count) bytes for a tensor of \(bytes.count)")
+    if !bytes.isEmpty { mapping.copy(bytes, to: buffer) }
+  }
+
   /// Says that the bytes of a tensor are not needed for now. The system takes their memory back and reads them from the file
   /// again if they are.
   public func release(_ key: String) {

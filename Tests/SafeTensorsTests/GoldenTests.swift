@@ -51,6 +51,9 @@ struct GoldenTests {
       #expect(entry.dtype == dtype)
       #expect(entry.shape == shape)
       #expect(try file.withBytes(of: name) { Array($0) } == pattern(name, count: entry.range.count), "\(name)")
+      var copy = [UInt8](repeating: 0, count: entry.range.count)
+      try copy.withUnsafeMutableBytes { try file.copy(name, to: $0) }
+      #expect(copy == pattern(name, count: entry.range.count), "\(name), copied")
     }
   }
 

@@ -27,14 +27,17 @@ public final class SafeTensorsCollection: TensorCollection {
       throw TensorFileError(file: name, key: key, problem: .shape(entry.shape))
     }
     guard let start = bytes.baseAddress, !bytes.isEmpty else { return Tensor.empty(entry.shape, dtype: dtype) }
-    guard Int(bitPattern: start) % dtype.byteCount == 0 else {
-      // The format does not demand alignment.
+    // The format does not demand alignment.
+    guard Int(bitPattern: start) % dtype.byteCount == 0, bytes.count > Self.single else {
       let copy = Tensor.empty(entry.shape, dtype: dtype)
-      copy.withUnsafeMutableBytes { $0.copyMemory(from: bytes) }
+      try copy.withUnsafeMutableBytes { try file.copy(key, to: $0) }
       return copy
     }
     return Tensor(memory: bytes, shape: entry.shape, dtype: dtype, keeping: file.mapping)
   }
+
+  /// Bytes of a single number.
+  private static let single = 8
 
   private static func isPossible(_ shape: [Int], _ dtype: DType) -> Bool {
     var stride: Int? = dtype.byteCount
