@@ -39,5 +39,8 @@ struct MemoryBudget {
 
   private static let gibibyte = 1073741824.0
 
-  private static func text(_ bytes: Int) -> String { String(format: "%.1f GiB", Double(bytes) / gibibyte) }
+  /// Rounded up, so that what is asked for is enough.
+  private static func text(_ bytes: Int) -> String {
+    String(format: "%.1f GiB", (10 * Double(bytes) / gibibyte).rounded(.up) / 10)
+  }
 }
