@@ -53,17 +53,10 @@ final class RandomProbe: FidelityProbe {
     ).to(dtype: .float32)
   }
 
-  /// As `DiffusionProbe.memoryPlan`.
   func memoryPlan(of zipper: ZipLoRA, budget: Int) throws -> MemoryPlan {
-    func pass(_ side: Int) throws -> Tensor {
+    try MemoryPlan(of: zipper, model.unet, projections: projections, latents: (size, size), budget: budget) { side, _ in
       let small = RandomProbe(model, size: side, batch: batch)
       return small.prediction(of: small.draw(0, generator: Generator(seed: 0)))
     }
-    return try MemoryPlan(
-      model.unet, projections: projections, latents: (size, size), budget: budget,
-      kept: { side, _ in
-        try zipper.bytesOfInputs(growth: Double(size * size) / Double(side * side)) { _ = try pass(side) }
-      }, discard: zipper.discardGradients
-    ) { side, _ in try zipper.whileMerged { try pass(side).square().mean() } }
   }
 }

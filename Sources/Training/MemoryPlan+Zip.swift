@@ -1,6 +1,29 @@
-internal import Diffusion
+public import Diffusion
+public import LoRA
 public import Merging
-internal import Torch
+public import Torch
+
+extension MemoryPlan {
+  /// - Parameters:
+  ///   - latents: height and width of the pictures that `zipper` looks at.
+  ///   - budget: bytes that the process may hold.
+  ///   - prediction: what the model predicts of latents of another height and width.
+  /// - Throws: what `prediction` throws, and `TorchError`.
+  public init(
+    of zipper: ZipLoRA, _ unet: UNet2DConditionModel, projections: Projections, latents: (height: Int, width: Int),
+    budget: Int, prediction: (_ height: Int, _ width: Int) throws -> Tensor
+  ) throws {
+    try self.init(
+      unet, projections: projections, latents: latents, budget: budget,
+      kept: { height, width in
+        let growth = Double(latents.height * latents.width) / Double(height * width)
+        return try zipper.bytesOfInputs(growth: growth) { _ = try prediction(height, width) }
+      }, discard: zipper.discardGradients
+    ) { height, width in
+      try zipper.whileMerged { try prediction(height, width).square().mean() }
+    }
+  }
+}
 
 extension DiffusionProbe {
   /// How much memory a zip takes, and what is computed again so that it fits.
@@ -9,17 +32,8 @@ extension DiffusionProbe {
   /// - Throws: what passes of the model throw.
   public func memoryPlan(of zipper: ZipLoRA, budget: Int) throws -> MemoryPlan {
     let input = try draw(0, generator: Generator(seed: 0))
-    let latents = (height: input.noisy.dim(2), width: input.noisy.dim(3))
     return try MemoryPlan(
-      model.unet, projections: projections, latents: latents, budget: budget,
-      kept: { height, width in
-        let small = input.cropped(height, width)
-        return try zipper.bytesOfInputs(growth: Double(input.noisy.count) / Double(small.noisy.count)) {
-          _ = try prediction(of: small)
-        }
-      }, discard: zipper.discardGradients
-    ) { height, width in
-      try zipper.whileMerged { try prediction(of: input.cropped(height, width)).square().mean() }
-    }
+      of: zipper, model.unet, projections: projections, latents: (input.noisy.dim(2), input.noisy.dim(3)), budget: budget
+    ) { try prediction(of: input.cropped($0, $1)) }
   }
 }

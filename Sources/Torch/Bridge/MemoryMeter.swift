@@ -2,7 +2,7 @@ internal import CTorch
 
 /// Counts the bytes of the tensors that are made while it watches, on any device whose allocator tells libtorch (CPU, CUDA).
 ///
-/// What libraries below libtorch set aside for themselves, such as oneDNN's reordered weights, is not counted.
+/// Memory that libraries below libtorch use while they compute, such as oneDNN's scratch pads, is not counted.
 public final class MemoryMeter {
   private let handle: ct_meter
 
