@@ -18,7 +18,7 @@ readonly cpu_index=https://download.pytorch.org/whl/cpu
 readonly wheel_python=3.11
 # The largest wheel (527 MB), what is unpacked of it (440 MB) and room for pip's temporary copy.
 readonly needed_kib=$((2 * 1024 * 1024))
-readonly swift_major=6 swift_minor=1
+readonly swift_major=6 swift_minor=2
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root

@@ -22,7 +22,7 @@ stand_in() {
 }
 
 make_stand_ins() {
-  stand_in swift <<<'echo "Swift version ${FAKE_SWIFT:-6.1.2} (swift-RELEASE)"'
+  stand_in swift <<<'echo "Swift version ${FAKE_SWIFT:-6.2.1} (swift-RELEASE)"'
   stand_in id <<<'echo "${FAKE_USER:-1000}"'
   stand_in uname <<<'[[ $1 == -s ]] && echo "${FAKE_SYSTEM:-Linux}" || echo "${FAKE_MACHINE:-x86_64}"'
   stand_in df <<<'printf "Filesystem 1024-blocks Used Available\n/dev/disk 9 9 %s 9%% /\n" "${FAKE_FREE_KIB:-99999999}"'
@@ -328,7 +328,7 @@ test_given_libtorch_unfit() {
 
 test_old_swift() {
   bootstrap FAKE_SWIFT=6.0.3
-  expect_failure "Swift 6.1 or newer is needed and this one is 6.0"
+  expect_failure "Swift 6.2 or newer is needed and this one is 6.0"
 }
 
 test_no_swift() {
@@ -337,7 +337,7 @@ test_no_swift() {
   local host_path=/usr/bin:/bin
   ! PATH=$host_path command -v swift >/dev/null || return 0
   bootstrap
-  expect_failure "Swift 6.1 or newer is needed and there is no swift on the PATH"
+  expect_failure "Swift 6.2 or newer is needed and there is no swift on the PATH"
 }
 
 test_image_library_missing_for_a_user() {
