@@ -28,7 +28,7 @@ public struct ClosedForm: Codable, Sendable, Equatable {
     self.pull = pull
   }
 
-  /// The least-squares coefficients of one layer, by conjugate gradients: with the pull two dozen products with H are enough,
+  /// The least-squares coefficients of one layer, by conjugate gradients: with the pull twenty products with H are enough,
   /// which take less than a Cholesky factor.
   ///
   /// - Parameters:
