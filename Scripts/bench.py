@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Times Benchmarks/Model in turns with PyTorch and diffusers doing the same work, and prints the table of Docs/SPEED.md.
 
-    bench.py [--rounds 2] [--threads N] [--output FILE.json] [CASE ...]
+    bench.py [--rounds 2] [--rank 64] [--threads N] [--output FILE.json] [CASE ...]
 
-A case is WORK:SIZE:DTYPE[:MODEL], such as unet:512:bfloat16 or zip-step:512:float32:sd15; those of Docs/SPEED.md when none is given. zip-step is
-compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of its own, one after the
-other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
+A case is WORK:SIZE:DTYPE[:MODEL[:BATCH]], such as unet:512:bfloat16 or zip-step:64:float32:Models/toybox:4; those of Docs/SPEED.md when
+none is given. zip-step is compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of
+its own, one after the other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
 smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN.
 
 Needs what Scripts/peer_benchmark.py needs. `make bench` builds ModelBenchmark and runs this.
@@ -53,13 +53,15 @@ def run(command: list[str]) -> dict | None:
 
 
 def parts(case: str) -> list[str]:
-    """Work, size, data type and model."""
-    return (case.split(":") + ["sdxl"])[:4]
+    """Work, size, data type, model and batch."""
+    given = case.split(":")
+    return given + ["", "", "float32", "sdxl", "1"][len(given):]
 
 
-def measure(case: str, rounds: int, threads: int | None) -> list[dict]:
-    work, size, dtype, model = parts(case)
-    options = ["--model", model, "--size", size, "--dtype", dtype] + (["--threads", str(threads)] if threads else [])
+def measure(case: str, rounds: int, rank: int, threads: int | None) -> list[dict]:
+    work, size, dtype, model, batch = parts(case)
+    options = ["--model", model, "--size", size, "--dtype", dtype, "--batch", batch, "--rank", str(rank)]
+    options += ["--threads", str(threads)] if threads else []
     ours = [str(ROOT / ".build/release/ModelBenchmark"), "--work", work, *options]
     peers = {peer: [sys.executable, str(ROOT / "Scripts/peer_benchmark.py"), "--work", peer, *options]
              for peer in PEERS.get(work, [work])}
@@ -84,13 +86,14 @@ def measure(case: str, rounds: int, threads: int | None) -> list[dict]:
 def table(rows: list[dict], rates: dict[str, float]) -> str:
     lines = ["| work | | seconds | ratio | peak GiB | ratio | rate |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        work, size, dtype, model = parts(row["case"])
+        work, size, dtype, model, batch = parts(row["case"])
         own = next(other for other in rows if other["case"] == row["case"])
         against = "" if row is own else f"{own['median'] / row['median']:.2f}"
         memory = "" if row is own else f"{own['peakMemory'] / row['peakMemory']:.2f}"
-        rate = f"{1e14 * UNET_TERAFLOPS[model][int(size)] / row['median'] / rates[dtype]:.0f} %" if work == "unet" else ""
-        title = f"{model} {work}, {size}×{size}, {dtype}" if row is own else ""
-        seconds = f"{row['median']:.2f} ({row['smallest']:.2f}–{row['largest']:.2f})"
+        work_done = UNET_TERAFLOPS.get(model, {}).get(int(size)) if work == "unet" else None
+        rate = f"{1e14 * int(batch) * work_done / row['median'] / rates[dtype]:.0f} %" if work_done else ""
+        title = f"{model} {work}, {size}×{size}, {dtype}, batch {batch}" if row is own else ""
+        seconds = f"{row['median']:.3g} ({row['smallest']:.3g}–{row['largest']:.3g})"
         lines.append(f"| {title} | {row['by']} | {seconds} | {against} | {row['peakMemory'] / 2**30:.1f} | {memory} | {rate} |")
     return "\n".join(lines)
 
@@ -99,6 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=CASES, metavar="CASE")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rank", type=int, default=64, help="of LoRAs")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=pathlib.Path, help="keep the figures as JSON")
     options = parser.parse_args()
@@ -108,7 +112,7 @@ def main():
     print(f"products: {rates['float32'] / 1e9:.0f} GFLOP/s in float32, {rates['bfloat16'] / 1e9:.0f} in bfloat16", flush=True)
     rows = []
     for case in options.cases:
-        found = measure(case, options.rounds, options.threads)
+        found = measure(case, options.rounds, options.rank, options.threads)
         rows += found
         print(table(found, rates), flush=True)
         if options.output:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The work of Benchmarks/Model in PyTorch, diffusers and PEFT, with the same random weights' shapes and the same options.
 
-    peer_benchmark.py --work unet|zip-step|zip-step-public|train-step|picture|decode [--model sdxl|sd15] [--size 512]
+    peer_benchmark.py --work unet|zip-step|zip-step-public|train-step|picture|decode [--model sdxl|sd15|FOLDER] [--size 512]
                       [--dtype bfloat16] [--rank 64] [--batch 1] [--sampling-steps 4] [--repetitions 3] [--threads N] [--checkpointing]
 
-LoRAs of rank 64 are on all attention projections, 560 in SDXL. A zip step runs 2 teacher passes, 2 passes of the merged
-model and their backward passes, then updates the merger coefficients:
+Of a folder in diffusers' layout the architecture is taken. LoRAs of rank 64 are on all attention projections, 560 in SDXL. A zip
+step runs 2 teacher passes, 2 passes of the merged model and their backward passes, then updates the merger coefficients:
 
   zip-step         the form that ziplora uses: rank-64 products, the two terms passed back one after the other
   zip-step-public  as mkshing/ziplora-pytorch does: both deltas of each layer dense and in float32, their weighted sum formed in
@@ -109,7 +109,7 @@ class NumberPool:
 
 def random_model(model_class, settings: dict, dtype: torch.dtype, pool: NumberPool):
     with torch.device("meta"):
-        model = model_class(**settings).to(dtype)
+        model = model_class.from_config(settings).to(dtype)
     model = model.to_empty(device="cpu").requires_grad_(False)
     for path, parameter in model.named_parameters():
         if parameter.dim() > 1:
@@ -119,17 +119,25 @@ def random_model(model_class, settings: dict, dtype: torch.dtype, pool: NumberPo
     return model
 
 
+def settings_of(model: str) -> tuple[dict, dict]:
+    """Of U-Net and autoencoder."""
+    if model in MODELS:
+        return MODELS[model]
+    return UNet2DConditionModel.load_config(model, subfolder="unet"), AutoencoderKL.load_config(model, subfolder="vae")
+
+
 def random_inputs(options, dtype: torch.dtype, batch: int, generator: torch.Generator) -> dict:
-    side, unet = options.size, MODELS[options.model][0]
+    side, (unet, vae) = options.size, settings_of(options.model)
+    latents = side >> len(vae["block_out_channels"]) - 1
     noise = lambda *shape: torch.randn(*shape, generator=generator).to(dtype)
     inputs = {
-        "sample": noise(batch, 4, side // 8, side // 8),
+        "sample": noise(batch, unet.get("in_channels", 4), latents, latents),
         "timestep": torch.randint(0, 1000, (batch,), generator=generator),
         "encoder_hidden_states": noise(batch, 77, unet["cross_attention_dim"]),
     }
-    if "addition_embed_type" in unet:
+    if unet.get("addition_embed_type"):
         inputs["added_cond_kwargs"] = {
-            "text_embeds": noise(batch, 1280),
+            "text_embeds": noise(batch, unet["projection_class_embeddings_input_dim"] - 6 * unet["addition_time_embed_dim"]),
             "time_ids": torch.tensor([[side, side, 0, 0, side, side]] * batch),
         }
     return inputs
@@ -242,7 +250,7 @@ def prepared(options, dtype: torch.dtype, generator: torch.Generator):
     with torch.no_grad():
         pool = NumberPool(dtype, generator)
         draw = lambda batch=options.batch: random_inputs(options, dtype, batch, generator)
-        unet_settings, vae_settings = MODELS[options.model]
+        unet_settings, vae_settings = settings_of(options.model)
         if options.work == "decode":
             vae = random_model(AutoencoderKL, vae_settings, dtype, pool)
             latents = draw()["sample"]
@@ -278,7 +286,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = ["unet", "zip-step", "zip-step-public", "train-step", "picture", "decode"]
     parser.add_argument("--work", choices=works, required=True)
-    parser.add_argument("--model", choices=list(MODELS), default="sdxl")
+    parser.add_argument("--model", default="sdxl")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--rank", type=int, default=64)

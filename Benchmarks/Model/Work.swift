@@ -55,6 +55,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       seed: settings.seed)
     let size = try model.latentSize(settings.size)
     let generator = Generator(seed: settings.seed &+ 1)
+    let latentShape = [settings.batch, model.unet.configuration.inChannels, size, size]
     switch self {
     case .unet:
       let probe = RandomProbe(model, size: size, batch: settings.batch)
@@ -95,14 +96,14 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
             encoderHiddenStates: input.conditioning.states, addedConditions: input.conditioning.added
           ).to(dtype: .float32)
         }, scale: 5)
-      let noise = Tensor.randn([settings.batch, 4, size, size], generator: generator).to(device: model.device)
+      let noise = Tensor.randn(latentShape, generator: generator).to(device: model.device)
       return PreparedWork {
         let fresh = NoiseSource((0..<settings.batch).map { Generator(seed: UInt64($0)) }, dtype: .float32)
         let latents = try Sampler.euler.sample(denoiser, noise: noise, plan: plan, fresh: fresh)
         _ = withoutGrad { model.vae.decode(latents.to(dtype: model.dtype)) }
       }
     case .decode:
-      let latents = Tensor.randn([settings.batch, 4, size, size], generator: generator)
+      let latents = Tensor.randn(latentShape, generator: generator)
         .to(dtype: model.dtype, device: model.device)
       return PreparedWork { _ = withoutGrad { model.vae.decode(latents) } }
     }

@@ -95,6 +95,25 @@ import Torch
     #expect(sharded.parameters.keys == whole.parameters.keys)
     #expect(zip(sharded.parameters.values, whole.parameters.values).allSatisfy { $0.equals($1) })
 
+    let place = places.removeValue(forKey: "conv_in.bias")
+    places["conv_in.weight"] = place
+    try write(["weight_map": places])
+    let mixed = #expect(throws: CheckpointError.self) { try ModelFolder(path: path).unet() }
+    #expect(
+      mixed?.description.hasSuffix(
+        """
+        the index and its files are not of one model: 1 tensor in the index alone (\(place!): conv_in.weight); 2 tensors in a file \
+        alone (diffusion_pytorch_model-00001-of-00002.safetensors: conv_in.weight, diffusion_pytorch_model-00002-of-00002.safetensors: \
+        conv_in.bias); download the index and the files again, from one place
+        """) == true, "\(String(describing: mixed))")
+    places["conv_in.bias"] = "absent.safetensors"
+    try write(["weight_map": places])
+    let absent = #expect(throws: CheckpointError.self) { try ModelFolder(path: path).unet() }
+    #expect(
+      absent?.description.hasSuffix(
+        ": absent.safetensors is not beside it; a model in several files needs all of them, so download what is missing")
+        == true)
+
     places["conv_in.bias"] = "../other.safetensors"
     try write(["weight_map": places])
     let outside = #expect(throws: CheckpointError.self) { try ModelFolder(path: path).unet() }

@@ -11,6 +11,10 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     case pickle(file: String)
     /// The list of a model in several files is not such a list.
     case malformedIndex(String)
+    /// A file that the list names is not there.
+    case missingShard(String)
+    /// The list and its files are not of one model: tensors that the files lack, and those that the list does not name.
+    case otherShards(missing: [String], unlisted: [String])
     /// A file that is a pickle of PyTorch.
     case pickledFile
     /// A file that is no whole model with original names; some keys that it has.
@@ -24,6 +28,13 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     /// Choices that are for the other layout.
     case configurationOfFolder
     case variantOfFile
+  }
+
+  /// The first few of a list of names, which may be of thousands.
+  private static func some(_ names: [String], _ place: String) -> String? {
+    guard !names.isEmpty else { return nil }
+    let shown = names.prefix(3).joined(separator: ", ")
+    return "\(names.count) \(names.count == 1 ? "tensor" : "tensors") \(place) (\(shown)\(names.count > 3 ? ", …" : ""))"
   }
 
   /// The folder or file.
@@ -43,6 +54,13 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
       "\(path): the weights are a pickle (\(file)), which is a program and is not run; convert it in Python where you trust "
         + "it: load the model with from_pretrained(\"\(path)\") and call save_pretrained(\"\(path)\") of diffusers or transformers"
     case .malformedIndex(let problem): "\(path): not an index of safetensors files: \(problem)"
+    case .missingShard(let file):
+      "\(path): \(file) is not beside it; a model in several files needs all of them, so download what is missing"
+    case .otherShards(let missing, let unlisted):
+      "\(path): the index and its files are not of one model: "
+        + [Self.some(missing, "in the index alone"), Self.some(unlisted, "in a file alone")].compactMap { $0 }
+        .joined(separator: "; ")
+        + "; download the index and the files again, from one place"
     case .pickledFile:
       """
       \(path): a pickle, which is a program and is not run; convert it where you trust it:

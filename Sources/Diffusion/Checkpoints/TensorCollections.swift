@@ -62,6 +62,7 @@ final class ShardedTensors: TensorCollection {
   /// - Parameters:
   ///   - folder: where the files lie.
   ///   - index: name of the index.
+  /// - Throws: `CheckpointError` where the index and the files are not of one model, `SafeTensorsError`.
   init(folder: String, index: String) throws {
     name = "\(folder)/\(index)"
     do {
@@ -76,9 +77,20 @@ final class ShardedTensors: TensorCollection {
       guard !file.contains("/") else {
         throw CheckpointError(path: name, reason: .malformedIndex("\(file) is not a file of this folder"))
       }
+      guard ModelFolder.isFile("\(folder)/\(file)") else {
+        throw CheckpointError(path: name, reason: .missingShard(file))
+      }
       shards[file] = try SafeTensorsCollection(path: "\(folder)/\(file)")
     }
     self.shards = shards
+    // Each tensor of each file, and no other: files of two downloads do not pass for one model.
+    let listed = Set(shardOfKey.map { "\($0.value): \($0.key)" })
+    let found = Set(files.flatMap { file in shards[file]!.keys.map { "\(file): \($0)" } })
+    guard listed == found else {
+      throw CheckpointError(
+        path: name,
+        reason: .otherShards(missing: listed.subtracting(found).sorted(), unlisted: found.subtracting(listed).sorted()))
+    }
   }
 
   func shape(of key: String) -> [Int]? { shard(of: key)?.shape(of: key) }
