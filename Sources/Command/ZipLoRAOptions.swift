@@ -105,6 +105,14 @@ struct SideOptions: ParsableArguments {
 struct ReferenceOptions: ParsableArguments {
   private static let defaults = SavedReferences().sampling
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Prompt that calls up all LoRAs, such as "a sbu dog in szn style": what they change in its predictions one by one is to be \
+      changed by the result, too; may be given again.
+      """, valueName: "text"))
+  var jointPrompt: [String] = []
+
   @Option(help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references.", valueName: "n"))
   var references = defaults.count
 

@@ -24,7 +24,9 @@ public struct DiffusionProbe: FidelityProbe {
 
   public let projections: Projections
   let model: DiffusionModel
+  /// Of each LoRA, and of all together.
   private let references: [any ReferenceLatents]
+  public let hasJointInputs: Bool
   /// Text states of each picture of each LoRA; nil where LoRAs change them.
   private let texts: [[Conditioning]]?
   /// Noisy pictures of one draw, of all processes together.
@@ -33,12 +35,15 @@ public struct DiffusionProbe: FidelityProbe {
 
   /// - Parameters:
   ///   - references: of each LoRA, in the order in which they are zipped.
+  ///   - joint: of prompts that call all of them up.
   ///   - adaptsText: whether any of the LoRAs has layers in a text encoder.
   ///   - processes: those that split the batch; it has to be a multiple of their number.
   public init(
-    _ references: [any ReferenceLatents], model: DiffusionModel, adaptsText: Bool, batch: Int = 1,
-    processes: ProcessGroup = ProcessGroup()
+    _ references: [any ReferenceLatents], joint: (any ReferenceLatents)? = nil, model: DiffusionModel, adaptsText: Bool,
+    batch: Int = 1, processes: ProcessGroup = ProcessGroup()
   ) throws {
+    let references = references + (joint.map { [$0] } ?? [])
+    hasJointInputs = joint != nil
     self.model = model
     self.processes = processes
     self.batch = batch

@@ -4,7 +4,8 @@ internal import OrderedCollections
 internal import SafeTensors
 public import Torch
 
-/// A LoRA's own way from noise to pictures, which stands in for training pictures that nobody has any more.
+/// A LoRA's own way from noise to pictures, which stands in for training pictures that nobody has any more; or that of several
+/// LoRAs, each of which changes the predictions alone.
 ///
 /// What the network saw at each step of the sampler is kept and not only where it ended: latents with the noise of their
 /// own level, on which the LoRA acts when it is used. Made once, from the LoRA's prompts.
@@ -33,13 +34,15 @@ public struct SampledLatents: ReferenceLatents {
   let timesteps: Tensor
   private let sizes: SizeConditioning
 
-  /// Draws with the adapter on the model, by DDIM: its states are noisy latents at timesteps of the training.
+  /// Draws by DDIM, whose states are noisy latents at timesteps of the training.
   ///
-  /// - Parameter processes: those that share the pictures out; each gets all of them.
+  /// - Parameters:
+  ///   - adapters: one; or several, of which each changes the model's predictions alone, and what they change is added up.
+  ///   - processes: those that share the pictures out; each gets all of them.
   /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`, `ProcessGroupError`; `Interrupted` when the handler
   ///   answers false.
   public init(
-    of adapter: Adapter, prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
+    of adapters: [Adapter], prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
     height: Int? = nil, phase: String = "drawing references", processes: ProcessGroup = ProcessGroup(),
     progress: ProgressHandler = { _ in true }
   ) throws {
@@ -53,14 +56,18 @@ public struct SampledLatents: ReferenceLatents {
       size.width / model.vae.scale,
     ]
     let drawn = Tensor.zeros(shape, dtype: model.dtype, device: model.device)
-    try Attachment(adapter, to: model.projections).whileAttached {
+    let attachments = try adapters.map { try Attachment($0, to: model.projections) }
+    // D + Σ_k ((D ⊕ L_k) − D), as a mixture.
+    let variants =
+      attachments.count > 1 ? AdapterVariant.mixture(attachments.map { ($0, 1) }, base: Double(1 - attachments.count)) : []
+    try Attachment(variants.isEmpty ? attachments.flatMap(\.places) : []).whileAttached {
       for (done, picture) in turns.enumerated() {
         let request = TextToImage(
           prompts: [all[picture]], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
           height: size.height, seed: options.seed &+ UInt64(picture))
         var way: [Tensor] = []
         try withoutActuallyEscaping(progress) { progress in
-          _ = try request.latents(with: model) { state in
+          _ = try request.latents(with: model, variants: variants) { state in
             guard state.step < state.total else { return }
             way.append(state.sample[0])
             if state.step > 0 { timer.tick() }

@@ -11,29 +11,29 @@ public enum LoRACombination: String, Codable, Sendable, CaseIterable {
   case weights
   /// Each acts alone, and what the model predicts with each is mixed in proportion to the weights (`VariantMixture`).
   case predictions
+  /// Each acts alone, and what it changes of the model's prediction is added up, each times its weight.
+  case changes
 
   func validate(_ loras: [WeightedFile]) throws {
-    guard self == .predictions else { return }
-    let shares = loras.map(\.weight)
-    guard loras.count >= 2, shares.allSatisfy({ $0 >= 0 }), shares.reduce(0, +) > 0 else {
+    guard self != .weights else { return }
+    let weights = loras.map(\.weight)
+    let isMixture = weights.allSatisfy { $0 >= 0 } && weights.reduce(0, +) > 0
+    guard loras.count >= 2, self == .changes || isMixture else {
       throw SettingError(
-        "--combine predictions: found \(loras.count) LoRAs of weights \(shares); expected two or more, of weights from 0 on, not all 0"
-      )
+        "--combine \(rawValue): found \(loras.count) LoRAs of weights \(weights); expected two or more"
+          + (self == .changes ? "" : ", of weights from 0 on, not all 0"))
     }
   }
-}
 
-/// The model with one LoRA.
-private struct LoRAVariant: ModelVariant {
-  private let attachment: Attachment
-  let share: Double
-
-  init(_ attachment: Attachment, share: Double) {
-    self.attachment = attachment
-    self.share = share
+  /// How much the prediction with each LoRA alone counts, and that without any; nil where LoRAs act together.
+  func shares(of weights: [Double]) -> (alone: [Double], base: Double)? {
+    let sum = weights.reduce(0, +)
+    return switch self {
+    case .weights: nil
+    case .predictions: (weights.map { $0 / sum }, 0)
+    case .changes: (weights, 1 - sum)
+    }
   }
-
-  func apply<Result>(_ body: () throws -> Result) rethrows -> Result { try attachment.whileAttached(body) }
 }
 
 /// `ziplora generate`: pictures of prompts, with any number of LoRAs.
@@ -112,7 +112,8 @@ public struct GenerateImages: Workflow {
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
     if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
     let attachments = try attachments(of: adapters, to: model)
-    let variants = combination == .predictions ? zip(attachments, loras).map { LoRAVariant($0, share: $1.weight) } : []
+    let shares = combination.shares(of: loras.map(\.weight))
+    let variants = shares.map { AdapterVariant.mixture(zip(attachments, $0.alone).map { ($0, $1) }, base: $0.base) } ?? []
     if variants.isEmpty { for attachment in attachments { attachment.attach() } }
 
     var timer = StepTimer()

@@ -73,28 +73,43 @@ extension ZipAdapters {
     }
 
     /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
-    func references(
-      _ adapter: Adapter, model: DiffusionModel, size: PictureSize, saved: SavedReferences, folder: String,
-      base: LocalBase, progress: ProgressHandler, processes: ProcessGroup
-    ) throws -> any ReferenceLatents {
+    func references(_ adapter: Adapter, by artist: ReferenceArtist) throws -> any ReferenceLatents {
       func drawn() throws -> SampledLatents {
-        let identity = FileDigest.ofTexts(try base.identity + identity() + ["\(size) \(saved.sampling)"])
-        let path = "\(folder)/\(identity.prefix(16)).safetensors"
-        func found() throws -> SampledLatents? {
-          guard Paths.exists(path) else { return nil }
-          return try SampledLatents(path: path, identity: identity, device: model.device)
-        }
-        if try processes.first(found() != nil), let found = try found() { return found }
-        try Paths.makeFolder(folder)
-        let drawn = try SampledLatents(
-          of: adapter, prompts: drawnPrompts, model: model, options: saved.sampling, width: size.width, height: size.height,
-          phase: "drawing references with \(Paths.name(Paths.stem(file.path)))", processes: processes, progress: progress)
-        if processes.isFirst { try drawn.write(to: path, identity: identity) }
-        return drawn
+        try artist.draw([adapter], prompts: drawnPrompts, identity: identity(), with: Paths.name(Paths.stem(file.path)))
       }
       guard let pictures else { return try drawn() }
-      let cache = try pictures.cache(model, size)
+      let cache = try pictures.cache(artist.model, artist.size)
       return drawnPrompts.isEmpty ? cache : JoinedReferences([cache, try drawn()])
+    }
+  }
+
+  /// Draws references, unless an earlier run has drawn them.
+  struct ReferenceArtist {
+    let base: LocalBase
+    let model: DiffusionModel
+    let size: PictureSize
+    let sampling: SampledLatents.Options
+    let folder: String
+    let processes: ProcessGroup
+    let progress: ProgressHandler
+
+    /// - Parameters:
+    ///   - identity: of the adapters.
+    ///   - name: of who draws, for the progress.
+    func draw(_ adapters: [Adapter], prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
+      let identity = FileDigest.ofTexts(base.identity + identity + ["\(size) \(sampling)"])
+      let path = "\(folder)/\(identity.prefix(16)).safetensors"
+      func found() throws -> SampledLatents? {
+        guard Paths.exists(path) else { return nil }
+        return try SampledLatents(path: path, identity: identity, device: model.device)
+      }
+      if try processes.first(found() != nil), let found = try found() { return found }
+      try Paths.makeFolder(folder)
+      let drawn = try SampledLatents(
+        of: adapters, prompts: prompts, model: model, options: sampling, width: size.width, height: size.height,
+        phase: "drawing references with \(name)", processes: processes, progress: progress)
+      if processes.isFirst { try drawn.write(to: path, identity: identity) }
+      return drawn
     }
   }
 }

@@ -43,6 +43,9 @@ public struct ZipAdapters: DistributedWorkflow {
   public var style: Side
   /// More LoRAs to zip with these.
   public var others: [Side]
+  /// Prompts that call all of them up, such as "a sbu dog in szn style": what the LoRAs change in the predictions for these one by one
+  /// is to be changed by the result, too.
+  public var jointPrompts: [String]
   public var size: PictureSize
   /// Noisy pictures of each LoRA in a step.
   public var batch: Int
@@ -54,7 +57,8 @@ public struct ZipAdapters: DistributedWorkflow {
   public var output: AdapterOutput
 
   public init(
-    base: BaseModel, subject: Side, style: Side, others: [Side] = [], size: PictureSize = .init(), batch: Int = 1,
+    base: BaseModel, subject: Side, style: Side, others: [Side] = [], jointPrompts: [String] = [],
+    size: PictureSize = .init(), batch: Int = 1,
     options: ZipOptions = .init(), references: SavedReferences = .init(), memory: Double? = nil,
     state: SavedState = .init(), output: AdapterOutput
   ) {
@@ -62,6 +66,7 @@ public struct ZipAdapters: DistributedWorkflow {
     self.subject = subject
     self.style = style
     self.others = others
+    self.jointPrompts = jointPrompts
     self.size = size
     self.batch = batch
     self.options = options
@@ -105,7 +110,8 @@ public struct ZipAdapters: DistributedWorkflow {
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let prompts = sources.flatMap(\.prompts)
-    if let warning = ProgressReport.overflow(of: prompts + sides.flatMap(\.referencePrompts), in: model) { _ = progress(warning) }
+    let asked = prompts + sides.flatMap(\.referencePrompts) + jointPrompts
+    if let warning = ProgressReport.overflow(of: asked, in: model) { _ = progress(warning) }
     let names = model.moduleNames
     let inputs = try sources.map {
       MergeInput(
@@ -114,15 +120,22 @@ public struct ZipAdapters: DistributedWorkflow {
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)
     let adaptsText = inputs.contains { $0.adapter.factors.keys.contains { Component(of: $0) != .unet } }
-    let latents = try zip(sources, inputs).map {
-      try $0.references(
-        $1.weighted, model: model, size: size, saved: references, folder: references.folder(beside: output), base: base,
-        progress: progress, processes: processes)
+    let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
+    let latents = try withoutActuallyEscaping(progress) { progress in
+      let artist = ReferenceArtist(
+        base: base, model: model, size: size, sampling: references.sampling, folder: references.folder(beside: output),
+        processes: processes, progress: progress)
+      return (
+        own: try zip(sources, inputs).map { try $0.references($1.weighted, by: artist) },
+        joint: jointPrompts.isEmpty
+          ? nil : try artist.draw(inputs.map(\.weighted), prompts: jointPrompts, identity: identities, with: "all LoRAs")
+      )
     }
-    let probe = try DiffusionProbe(latents, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
+    let probe = try DiffusionProbe(
+      latents.own, joint: latents.joint, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
+    let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty) && jointPrompts.isEmpty
     let identity = FileDigest.ofTexts(
-      try base.identity + sources.flatMap { try $0.identity() } + ["\(size) \(batch)"]
-        + (sources.allSatisfy(\.drawnPrompts.isEmpty) ? [] : ["\(references.sampling)"]))
+      base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(references.sampling)"]))
 
     let zipper: ZipLoRA
     if try processes.first(Paths.exists(statePath)) {
@@ -177,7 +190,7 @@ public struct ZipAdapters: DistributedWorkflow {
       let record = state.record
       let report = ProgressReport(
         phase: "zipping", step: record.step, total: state.steps, secondsPerStep: timer.secondsPerStep,
-        figures: zip(roles, record.fidelity).map { ($0, $1) } + [("cosine", record.cosine)],
+        figures: zip(roles + ["together"], record.fidelity).map { ($0, $1) } + [("cosine", record.cosine)],
         warnings: warnings)
       warnings = []
       let goesOn = progress(report) || record.step == state.steps

@@ -27,11 +27,13 @@ import Workflows
       - {name: direct merge, merge: direct}
       - {name: "both, as they are", loras: [subject, style]}
       - {name: mixed, loras: [subject, style], combine: predictions}
+      - {name: changes, loras: [subject, style], combine: changes}
       - {name: thin, loras: [subject], sparsity: 0.5}
       - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
       - {name: zipped in part, zip: {steps: 1, learning-rate: 0.1, scope: attn2.to_k}}
       - {name: mended, of: zipped, replace: [down_blocks, mid_block, up_blocks], from: direct merge}
       - {name: three, merge: direct, with: [dog]}
+      - {name: zipped with both, zip: {steps: 1, learning-rate: 0.1, joint-prompt: true, reference-count: 1}}
 
     """
 
@@ -53,7 +55,8 @@ import Workflows
     let results = try results()
     #expect(
       results.rows.map(\.name) == [
-        "base alone", "direct merge", "both, as they are", "mixed", "thin", "zipped", "zipped in part", "mended", "three",
+        "base alone", "direct merge", "both, as they are", "mixed", "changes", "thin", "zipped", "zipped in part", "mended",
+        "three", "zipped with both",
       ]
         && results.pairs == ["cat-notebook"])
     #expect(
@@ -67,18 +70,18 @@ import Workflows
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
     // All layers of direct merge are direct merge.
-    #expect(results.rows[7].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[7])")
+    #expect(results.rows[8].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[8])")
     // A third LoRA adds what it changes.
-    #expect(results.rows[8].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
+    #expect(results.rows[9].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
     // Half of what each LoRA changes is missing, and the other's half is there instead.
     #expect(results.rows[3].figures.suffix(2).allSatisfy { $0.score.mean > 0.1 })
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
     #expect(report.contains("both, as they are"))
-    #expect(report.components(separatedBy: "<polyline").count == 5, "overlap before and after, of the rows that zip")
+    #expect(report.components(separatedBy: "<polyline").count == 7, "overlap before and after, of the rows that zip")
 
-    // Nine rows beside subject and style, of 128 pixels each, and labels.
+    // Eleven rows beside subject and style, of 128 pixels each, and labels.
     let grid = try Image(contentsOf: folder("out/grid.png"))
-    #expect(grid.width > 11 * 128 && grid.height > 128 && grid.height < 512)
+    #expect(grid.width > 13 * 128 && grid.height > 128 && grid.height < 512)
 
     let pictures = "out/pairs/cat-notebook/direct-merge/styled"
     let names = try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted()

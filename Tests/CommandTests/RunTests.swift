@@ -230,6 +230,10 @@ import Workflows
     #expect(!mixed.equals(try draw("added.png", "--lora", loras[0], "--lora", "\(loras[1]):3")))
     let text = try Image.pngText(of: [UInt8](bytes(folder("mixed.png"))))
     #expect(text[1].value.contains(#""combination":"predictions""#))
+    #expect(try draw("one change.png", "--combine", "changes", "--lora", loras[0], "--lora", "\(loras[1]):0").equals(first))
+    let changes = try draw("changes.png", "--combine", "changes", "--lora", loras[0], "--lora", loras[1])
+    let both = try draw("both.png", "--lora", loras[0], "--lora", loras[1])
+    #expect([first, mixed, both].allSatisfy { !changes.equals($0) })
   }
 
   @Test func aPromptThatIsTooLongIsSaidToBe() throws {

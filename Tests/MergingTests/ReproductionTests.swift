@@ -44,12 +44,16 @@ import Torch
   func shares() throws {
     let loras = model.pair.map(\.adapter)
     func errors(_ shares: [Double]) throws -> [Double] {
-      try Reproduction(of: loras, shares: shares, loras: loras, probe: model, draws: 3).errors
+      try Reproduction(of: loras, shares: (shares, 1 - shares.reduce(0, +)), loras: loras, probe: model, draws: 3).errors
     }
-    #expect(try errors([1, 0]) == self.errors([loras[0]]) && errors([0, 5]) == self.errors([loras[1]]))
+    #expect(try errors([1, 0]) == self.errors([loras[0]]) && errors([0, 1]) == self.errors([loras[1]]))
     // Three quarters of the way from the other LoRA, the distance is a quarter.
-    let (far, near) = (try errors([0, 1])[0], try errors([3, 1])[0])
+    let (far, near) = (try errors([0, 1])[0], try errors([0.75, 0.25])[0])
     #expect(abs(near - far / 16) < 1e-9 * far)
+    // Half of the way from the base, the distance is a half of the base's, which is 1.
+    #expect(abs(try errors([0.5, 0])[0] - 0.25) < 1e-9)
+    // With both changes added up, what is missing of one is what the other changes: nothing of a LoRA without effect.
+    #expect(try errors([1, 1]).allSatisfy { $0 > 0.01 })
   }
 
   @Test func zippingBringsItDown() throws {

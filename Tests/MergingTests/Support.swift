@@ -24,8 +24,10 @@ final class ToyModel: FidelityProbe {
   /// What the pictures of each LoRA look like: a direction that their tokens lean to.
   let directions: [Tensor]
   private(set) var predictions = 0
+  let hasJointInputs: Bool
 
-  init(dtype: DType = .float32) {
+  init(dtype: DType = .float32, hasJointInputs: Bool = false) {
+    self.hasJointInputs = hasJointInputs
     store = WeightStore(.random(Generator(seed: 11)), dtype: dtype)
     let root = store.root
     query = Linear(root / Self.query, Self.width, 10)

@@ -47,6 +47,36 @@ import Torch
     #expect(model.projections.values.allSatisfy { $0.branches.isEmpty }, "the model is as before")
   }
 
+  @Test("the term of all LoRAs together asks for what they change one by one", arguments: [nil, 2])
+  func jointTerm(draws: Int?) throws {
+    let model = ToyModel(hasJointInputs: true)
+    var asked = options(steps: 60)
+    asked.draws = draws
+    let zip = try ZipLoRA(model.pair, probe: model, options: asked)
+    try zip.optimize()
+    let (first, last) = (zip.records[0], zip.records[59])
+    #expect(first.fidelity.count == 3 && first.means.count == 2)
+    // The inputs of the first update: of a new seed they are drawn LoRA by LoRA, of fixed draws each LoRA's one after the other.
+    let generator = Generator(seed: asked.seed)
+    for index in 0..<2 { for _ in 0..<(draws ?? 1) { _ = model.draw(index, generator: generator) } }
+    let input = model.draw(2, generator: generator)
+    func predicted(_ adapters: [Adapter]) throws -> Tensor {
+      let attachments = try adapters.map { try Attachment($0, to: model.projections) }
+      return Attachment(attachments.flatMap(\.places)).whileAttached { model.prediction(of: input) }
+    }
+    let loras = model.pair.map(\.adapter)
+    let (base, direct) = try (predicted([]), predicted(loras))
+    let wanted = try loras.reduce(base) { try $0 + predicted([$1]) - base }
+    let distance = (direct - wanted).square().sum([1]).sqrt().mean().item()
+    #expect(abs(first.fidelity[2] - distance) < 1e-4 * distance, "\(first.fidelity[2]), \(distance)")
+    #expect(last.fidelity[2] < first.fidelity[2], "\(first.fidelity) → \(last.fidelity)")
+    let without = try ZipLoRA(model.pair, probe: self.model, options: options())
+    try without.optimize()
+    let merged = try predicted([zip.zipped()])
+    let distances = try [merged, predicted([without.zipped()])].map { ($0 - wanted).square().sum().item() }
+    #expect(distances[0] < distances[1], "without the term it is farther: \(distances)")
+  }
+
   @Test("coefficients begin where they are told to")
   func initialValue() throws {
     var asked = options(steps: 0)

@@ -31,7 +31,7 @@ import Training
   }
 
   private func drawn(_ adapter: Adapter) throws -> SampledLatents {
-    try SampledLatents(of: adapter, prompts: ["a sbu cat", "a cat"], model: model, options: options)
+    try SampledLatents(of: [adapter], prompts: ["a sbu cat", "a cat"], model: model, options: options)
   }
 
   /// Every reference that there is, found by drawing often: by picture and timestep.
@@ -80,8 +80,8 @@ import Training
 
   @Test("joined with others, each keeps its own noise and text")
   func areJoined() throws {
-    let first = try SampledLatents(of: adapter, prompts: ["a sbu cat"], model: model, options: options)
-    let second = try SampledLatents(of: adapter, prompts: ["a dog"], model: model, options: options)
+    let first = try SampledLatents(of: [adapter], prompts: ["a sbu cat"], model: model, options: options)
+    let second = try SampledLatents(of: [adapter], prompts: ["a dog"], model: model, options: options)
     let joined = JoinedReferences([first, second])
     #expect(joined.prompts == ["a sbu cat", "a sbu cat", "a dog", "a dog"])
     let (latents, timesteps) = joined.noisy([3, 0], model: model, generator: Generator(seed: 3))
@@ -110,7 +110,7 @@ import Training
 
   @Test func canBeInterrupted() throws {
     #expect(throws: Interrupted.self) {
-      try SampledLatents(of: adapter, prompts: ["a"], model: model, options: options) { $0.step < 2 }
+      try SampledLatents(of: [adapter], prompts: ["a"], model: model, options: options) { $0.step < 2 }
     }
   }
 }

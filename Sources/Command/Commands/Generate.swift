@@ -25,7 +25,10 @@ struct Generate: WorkflowCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Several LoRAs at once: weights adds their changes up; predictions runs each alone and mixes what they predict."))
+      """
+      Several LoRAs at once: weights adds up what they change in the layers; changes runs each alone and adds up what they change in \
+      the prediction; predictions mixes what they predict.
+      """))
   var combine = LoRACombination.weights
 
   @Option(help: "The way from noise to a picture.")

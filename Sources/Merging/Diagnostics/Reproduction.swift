@@ -13,17 +13,18 @@ public struct Reproduction: Codable, Sendable, Equatable {
 
   /// - Parameters:
   ///   - merged: adapters that act together; none is the base alone.
-  ///   - shares: where they do not act together: how much each counts in the mean of what it predicts alone.
+  ///   - shares: where they do not act together: how much what the model predicts with each alone counts, and without any.
   ///   - loras: in the order of the probe.
   ///   - draws: inputs of each LoRA.
   /// - Throws: `AttachmentError`, and what the probe throws.
   public init<Probe: FidelityProbe>(
-    of merged: [Adapter], shares: [Double]? = nil, loras: [Adapter], probe: Probe, draws: Int, seed: UInt64 = 0
+    of merged: [Adapter], shares: (alone: [Double], base: Double)? = nil, loras: [Adapter], probe: Probe, draws: Int,
+    seed: UInt64 = 0
   ) throws {
     let parts = try merged.map { try Attachment($0, to: probe.projections) }
     let models: [(attachment: Attachment, share: Double)] =
       if let shares {
-        zip(parts, shares).map { ($0, $1 / shares.reduce(0, +)) }
+        zip(parts, shares.alone).map { ($0, $1) } + (shares.base == 0 ? [] : [(Attachment([]), shares.base)])
       } else {
         [(Attachment(parts.flatMap(\.places)), 1)]
       }

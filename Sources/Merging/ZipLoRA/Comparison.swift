@@ -1,19 +1,26 @@
 internal import LoRA
 internal import Torch
 
-/// One input on which the merged model is compared with a LoRA alone: a fidelity term of Eq 3.
+/// One input on which the merged model is compared with what it should predict, such as a LoRA alone: a fidelity term of Eq 3.
 struct Comparison {
   /// What the model as it now stands predicts [N, ...], with gradients if they are recorded.
   let prediction: () throws -> Tensor
-  /// What the LoRA alone predicts.
+  /// What it should predict.
   let teacher: Tensor
 }
 
 extension FidelityProbe {
-  /// Draws an input of LoRA `index` and asks the LoRA alone.
-  func comparison(_ index: Int, teacher: Attachment, generator: Generator) throws -> Comparison {
+  /// Draws an input of LoRA `index`, or of all, and asks the LoRA alone, or all one by one.
+  ///
+  /// - Parameter teachers: D ⊕ L_k for each LoRA.
+  func comparison(_ index: Int, teachers: [Attachment], generator: Generator) throws -> Comparison {
     let input = try draw(index, generator: generator)
-    let wanted = try withoutGrad { try teacher.whileAttached { try prediction(of: input) } }
+    func predicted(_ teacher: Attachment) throws -> Tensor { try teacher.whileAttached { try prediction(of: input) } }
+    let wanted = try withoutGrad {
+      if index < teachers.count { return try predicted(teachers[index]) }
+      let base = try prediction(of: input)
+      return try teachers.reduce(base) { try $0 + (predicted($1) - base) }
+    }
     return Comparison(prediction: { try prediction(of: input) }, teacher: wanted)
   }
 }

@@ -14,6 +14,10 @@ public protocol FidelityProbe {
   /// Those among which each batch is split: `draw` gives this one's part. This one alone where a probe says nothing.
   var processes: ProcessGroup { get }
 
+  /// Whether `draw` also gives inputs of prompts that call all LoRAs up at once, at the index after the last LoRA's. False where a
+  /// probe says nothing.
+  var hasJointInputs: Bool { get }
+
   /// A fresh input of LoRA `index`'s own pictures and prompt at random timesteps, all randomness from `generator`.
   func draw(_ index: Int, generator: Generator) throws -> Input
 
@@ -23,4 +27,6 @@ public protocol FidelityProbe {
 
 extension FidelityProbe {
   public var processes: ProcessGroup { ProcessGroup() }
+
+  public var hasJointInputs: Bool { false }
 }

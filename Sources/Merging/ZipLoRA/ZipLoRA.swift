@@ -23,6 +23,14 @@ internal import Torch
 /// timesteps here are independent for each LoRA. Any number of LoRAs can be zipped, each with its own vector, with the
 /// last term summed over pairs.
 ///
+/// Nothing in Eq 3 says what the merged model should draw of a prompt that calls both LoRAs up. Where the probe has inputs of
+/// such prompts (`FidelityProbe.hasJointInputs`), another term does, not in the paper: what the LoRAs change in the prediction
+/// one by one, added up,
+///
+///     ‖(D ⊕ L_m)(x, p) − [D(x, p) + Σ_k ((D ⊕ L_k)(x, p) − D(x, p))]‖
+///
+/// which shows both better than what they change in the weights, added up (Docs/RESULTS.md).
+///
 /// Several processes split each batch (`FidelityProbe.processes`). Gradients and terms are added up before each update, so
 /// that all of them have the same coefficients, and the first one decides when it is over.
 public final class ZipLoRA {
@@ -81,26 +89,29 @@ public final class ZipLoRA {
     let closedForm = records.isEmpty ? options.closedForm : nil
     let calibration = closedForm.map { Calibration($0, inputs, draws: draws, plan: plan, probe: probe) }
     let passes = closedForm?.passes ?? 1
+    let total = draws * (terms.count + inputs.count * (passes - 1))
     var done = 0
     func goesOn() throws -> Bool {
       done += 1
-      return try processes.all(progress(done, inputs.count * draws * passes))
+      return try processes.all(progress(done, total))
     }
     return try withTorchErrors {
       // Of its own, so that a resumed run makes the same draws again.
       let generator = Generator(seed: options.seed)
       var found: [[Comparison]] = []
-      for index in inputs.indices {
+      for index in terms {
         found.append([])
         for _ in 0..<draws {
-          let compare = { [self] in try probe.comparison(index, teacher: teachers[index], generator: generator) }
-          found[index].append(try calibration?.recording(index, compare) ?? compare())
+          let compare = { [self] in try probe.comparison(index, teachers: teachers, generator: generator) }
+          // The closed form knows a LoRA's own inputs alone.
+          let recorder = index < inputs.count ? calibration : nil
+          found[index].append(try recorder?.recording(index, compare) ?? compare())
           guard try goesOn() else { return false }
         }
       }
       if let calibration { try begin(at: calibration.solve(coefficients)) }
       for _ in 1..<passes {
-        for (index, own) in found.enumerated() {
+        for (index, own) in found.prefix(inputs.count).enumerated() {
           for comparison in own {
             _ = try calibration?.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
             guard try goesOn() else { return false }
@@ -155,7 +166,7 @@ public final class ZipLoRA {
     adam.step()
     adam.zeroGrad()
     let record = ZipRecord(
-      step: records.count + 1, fidelity: fidelity, similarity: similarity, lambda: options.objective.lambda,
+      step: records.count + 1, loras: inputs.count, fidelity: fidelity, similarity: similarity, lambda: options.objective.lambda,
       coefficients: coefficients, start: start, seconds: (clock.now - began) / .seconds(1))
     records.append(record)
     return record
@@ -164,19 +175,22 @@ public final class ZipLoRA {
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
   package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
-    let own = try inputs.indices.map { try addGradientOfFidelity(to: $0) }
+    let own = try terms.map { try addGradientOfFidelity(to: $0) }
     try processes.sum(coefficients.tensors.compactMap(\.grad))
     let fidelity = try processes.sum(own)
     // Of the coefficients alone, which are the same in all processes.
     return (fidelity, addGradientOfSimilarity())
   }
 
-  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k: this process's share of
-  /// the mean.
+  /// The fidelity terms: of each LoRA, and of all together where the probe has inputs for that.
+  private var terms: Range<Int> { 0..<(inputs.count + (probe.hasJointInputs ? 1 : 0)) }
+
+  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k, or the term of all
+  /// together: this process's share of the mean.
   private func addGradientOfFidelity(to index: Int) throws -> Double {
     let comparison =
       if comparisons.isEmpty {
-        try probe.comparison(index, teacher: teachers[index], generator: generator)
+        try probe.comparison(index, teachers: teachers, generator: generator)
       } else {
         comparisons[index][records.count % comparisons[index].count]
       }

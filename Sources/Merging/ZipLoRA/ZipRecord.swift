@@ -6,7 +6,7 @@ internal import Torch
 public struct ZipRecord: Codable, Sendable, Equatable {
   /// How many updates have been made, this one included.
   public let step: Int
-  /// The fidelity term of each LoRA: subject, style.
+  /// The fidelity term of each LoRA: subject, style; and of all together, where that is asked for.
   public let fidelity: [Double]
   /// The similarity term, without λ.
   public let similarity: Double
@@ -23,7 +23,7 @@ public struct ZipRecord: Codable, Sendable, Equatable {
   public let seconds: Double
 
   init(
-    step: Int, fidelity: [Double], similarity: Double, lambda: Double, coefficients: MergerCoefficients,
+    step: Int, loras: Int, fidelity: [Double], similarity: Double, lambda: Double, coefficients: MergerCoefficients,
     start: MergerCoefficients, seconds: Double
   ) {
     self.step = step
@@ -35,7 +35,7 @@ public struct ZipRecord: Codable, Sendable, Equatable {
       let cosines = coefficients.vectors.values.flatMap {
         pairs(of: Array($0.values)).map { ZipObjective.cosine($0, $1).abs() }
       }
-      let joined = fidelity.indices.map(coefficients.joined)
+      let joined = (0..<loras).map(coefficients.joined)
       let distances = Tensor.concatenated(
         zip(coefficients.tensors, start.tensors).map { ($0.detached() - $1.detached()).abs() })
       return (

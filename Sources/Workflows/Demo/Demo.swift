@@ -163,7 +163,7 @@ public struct Demo: Workflow {
     JoinedReferences([
       pictures,
       try SampledLatents(
-        of: adapter, prompts: example.referencePrompts, model: model, options: .init(count: 1, guidance: guidance, seed: seed),
+        of: [adapter], prompts: example.referencePrompts, model: model, options: .init(count: 1, guidance: guidance, seed: seed),
         progress: progress),
     ])
   }

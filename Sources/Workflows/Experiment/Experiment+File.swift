@@ -154,6 +154,7 @@ extension Experiment.Zip {
     batch = try mapping.whole("batch") ?? batch
     references = try mapping.choice("references") ?? references
     usesReferencePrompts = try mapping.truth("reference-prompts") ?? usesReferencePrompts
+    usesJointPrompt = try mapping.truth("joint-prompt") ?? usesJointPrompt
     referenceCount = try mapping.whole("reference-count") ?? referenceCount
     try mapping.finish()
   }

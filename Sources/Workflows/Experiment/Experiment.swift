@@ -78,6 +78,8 @@ public struct Experiment: Codable, Sendable {
     public var references = References.pictures
     /// Whether each LoRA also draws references of its material's `referencePrompts`.
     public var usesReferencePrompts = false
+    /// Whether "a sbu X in szn style" is a joint prompt.
+    public var usesJointPrompt = false
     /// Pictures of each prompt of which references are drawn.
     public var referenceCount = 4
   }

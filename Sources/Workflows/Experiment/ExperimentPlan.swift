@@ -182,7 +182,7 @@ struct ExperimentPlan {
         title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
     } else if let zip = row.zip {
       try add(
-        title, zipping(zip, [pair.subject, pair.style] + others.map(\.material), both.map(\.1) + more, output), record: record)
+        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output), record: record)
     } else if let training = row.joint {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
@@ -200,9 +200,10 @@ struct ExperimentPlan {
   }
 
   private func zipping(
-    _ zip: Experiment.Zip, _ materials: [Experiment.Material], _ loras: [WeightedFile], _ output: AdapterOutput
+    _ zip: Experiment.Zip, _ pair: Experiment.Pair, _ others: [Experiment.Material], _ loras: [WeightedFile],
+    _ output: AdapterOutput
   ) -> ZipAdapters {
-    let sides = Swift.zip(materials, loras).map { material, lora in
+    let sides = Swift.zip([pair.subject, pair.style] + others, loras).map { material, lora in
       ZipAdapters.Side(
         lora: lora, images: zip.references == .pictures ? material.images : nil, prompt: material.prompt,
         referencePrompts: zip.usesReferencePrompts ? material.referencePrompts : [])
@@ -210,7 +211,8 @@ struct ExperimentPlan {
     let references = SampledLatents.Options(
       count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.options.seed)
     return ZipAdapters(
-      base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]), batch: zip.batch,
+      base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]),
+      jointPrompts: zip.usesJointPrompt ? experiment.prompts(.styled, of: pair) : [], batch: zip.batch,
       options: zip.options,
       references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
   }

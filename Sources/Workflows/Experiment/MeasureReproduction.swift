@@ -40,7 +40,7 @@ public struct MeasureReproduction: Workflow {
     func adapter(_ file: WeightedFile, weight: Double? = nil) throws -> Adapter {
       try AdapterFile(path: file.path).adapter(for: model.projections).scaled(by: weight ?? file.weight)
     }
-    let shares = combination == .predictions ? merged.map(\.weight) : nil
+    let shares = combination.shares(of: merged.map(\.weight))
     let caches = try sources.map { try $0.pictures!.cache(model, PictureSize()) }
     let probe = try DiffusionProbe(caches, model: model, adaptsText: false, batch: batch)
     let result = try Reproduction(
