@@ -32,8 +32,11 @@ import Torch
     return NoiseSchedule(configuration)
   }
 
-  @Test("levels are the same: timesteps exact, sigmas to 1e-6", arguments: rows, configurations)
+  @Test("levels are the same: timesteps exact, sigmas to 1e-6, of zero_snr to 1e-5", arguments: rows, configurations)
   func levels(row: Row, name: String) throws {
+    // Zero terminal SNR takes square roots and their differences, and libtorch's roots are not the same to the last bit on all
+    // processors. Where little noise is left that is much of 1 − ᾱ: diffusers' own sigmas on another maker's are 3.2e-6 from these.
+    let tolerance = name == "zero_snr" ? 1e-5 : 1e-6
     let expected = try SafeTensorsCollection(path: "\(goldens)/schedules/\(row.golden).safetensors")
     let schedule = try Self.schedule(name, karras: row.karras)
     for steps in [4, 20, 30, 50] {
@@ -48,7 +51,7 @@ import Torch
       if expected.shape(of: "\(name).\(steps).sigmas") != nil {
         let sigmas = try expected.tensor("\(name).\(steps).sigmas").doubles()
         let levels = plan.steps.map(\.from) + plan.steps.suffix(1).map(\.to)
-        let matches = zip(levels, sigmas).allSatisfy { abs($0.sigma - $1) <= 1e-6 * $1 }
+        let matches = zip(levels, sigmas).allSatisfy { abs($0.sigma - $1) <= tolerance * $1 }
         #expect(levels.count == sigmas.count && matches, "\(steps) steps: \(levels.map(\.sigma)), not \(sigmas)")
       }
       let scale = row.isScaled ? plan.steps[0].from.signal : 1
