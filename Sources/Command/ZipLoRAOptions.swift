@@ -43,6 +43,14 @@ struct SideOptions: ParsableArguments {
       "Draw references of this prompt, too, such as other things in the style; may be given again.", valueName: "text"))
   var styleReferencePrompt: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Prompt that calls up all LoRAs, such as "a sbu dog in szn style": what they change in its predictions one by one is to be \
+      changed by the result, too; may be given again.
+      """, valueName: "text"))
+  var jointPrompt: [String] = []
+
   @Option(help: ArgumentHelp("How strongly the subject counts.", valueName: "weight"))
   var subjectWeight = 1.0
 
@@ -105,14 +113,6 @@ struct SideOptions: ParsableArguments {
 struct ReferenceOptions: ParsableArguments {
   private static let defaults = SavedReferences().sampling
 
-  @Option(
-    help: ArgumentHelp(
-      """
-      Prompt that calls up all LoRAs, such as "a sbu dog in szn style": what they change in its predictions one by one is to be \
-      changed by the result, too; may be given again.
-      """, valueName: "text"))
-  var jointPrompt: [String] = []
-
   @Option(help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references.", valueName: "n"))
   var references = defaults.count
 
@@ -138,26 +138,29 @@ struct ReferenceOptions: ParsableArguments {
 /// How to zip; the defaults are those of `ZipOptions(method:)`.
 struct ZipLoRAOptions: ParsableArguments {
   private static let closedForm = ZipOptions(method: .closedForm)
+  private static let joint = ZipOptions(method: .joint)
   private static let paper = ZipOptions(method: .paper)
 
   @Option(
     help: ArgumentHelp(
       """
-      Where the coefficients come from: closed-form solves for them layer by layer and refines them in a few updates; paper \
-      makes 100 updates from direct merge on.
+      Where the coefficients come from: closed-form solves for them layer by layer and refines them in a few updates; joint \
+      makes a few larger updates from direct merge on; paper makes 100, each with new noise. (default: closed-form; with \
+      --joint-prompt joint)
       """))
-  var method = ZipOptions.Method.closedForm
+  var method: ZipOptions.Method?
 
   @Option(
     name: [.customLong("steps"), .customLong("refine")],
-    help: ArgumentHelp("Largest number of updates. (default: \(closedForm.steps); paper: \(paper.steps))", valueName: "n"))
+    help: ArgumentHelp(
+      "Largest number of updates. (default: \(closedForm.steps); joint: \(joint.steps); paper: \(paper.steps))", valueName: "n"))
   var steps: Int?
 
   @Option(
     help: ArgumentHelp(
       """
       Learning rate of Adam: about how far a coefficient moves in an update. (default: \(closedForm.learningRate), falling to \
-      a hundredth; paper: \(paper.learningRate))
+      a hundredth; joint: \(joint.learningRate), likewise; paper: \(paper.learningRate))
       """, valueName: "rate"))
   var learningRate: Double?
 
@@ -165,12 +168,13 @@ struct ZipLoRAOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       Batches of noisy pictures of each LoRA that are drawn once, for the closed form and all updates; 0 for new ones in each \
-      update. (default: \(closedForm.draws!); paper: 0)
+      update. (default: \(closedForm.draws!); joint: \(joint.draws!); paper: 0)
       """, valueName: "n"))
   var draws: Int?
 
   @Option(
-    help: ArgumentHelp("Value of all coefficients at the start of the paper's way; 1 is direct merge.", valueName: "number"))
+    help: ArgumentHelp(
+      "Value of all coefficients at the start of --method paper and joint; 1 is direct merge.", valueName: "number"))
   var start: Double?
 
   @Option(help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))
@@ -202,16 +206,18 @@ struct ZipLoRAOptions: ParsableArguments {
   var seed = paper.seed
 
   func validate() throws {
-    if method == .closedForm, start != nil {
-      throw ValidationError("--start is the beginning of the paper's way; give --method paper with it")
+    guard method != .paper, method != .joint else { return }
+    guard start == nil else {
+      throw ValidationError("--start is of other ways than the closed form; give --method paper or joint with it")
     }
-    if method == .closedForm, draws == 0 {
+    guard draws != 0 else {
       throw ValidationError("--draws 0: the closed form is solved for its draws; give at least 1, or --method paper")
     }
   }
 
-  var options: ZipOptions {
-    var options = ZipOptions(method: method)
+  /// - Parameter isJoint: whether there is a joint prompt.
+  func options(isJoint: Bool) -> ZipOptions {
+    var options = ZipOptions(method: method ?? (isJoint ? .joint : .closedForm))
     options.objective = ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda)
     if let steps { options.steps = steps }
     if let learningRate { options.learningRate = learningRate }

@@ -35,15 +35,16 @@ public struct DiffusionProbe: FidelityProbe {
 
   /// - Parameters:
   ///   - references: of each LoRA, in the order in which they are zipped.
-  ///   - joint: of prompts that call all of them up.
+  ///   - jointPrompts: that call all of them up. What is asked about them is these references, under these prompts.
   ///   - adaptsText: whether any of the LoRAs has layers in a text encoder.
   ///   - processes: those that split the batch; it has to be a multiple of their number.
   public init(
-    _ references: [any ReferenceLatents], joint: (any ReferenceLatents)? = nil, model: DiffusionModel, adaptsText: Bool,
+    _ references: [any ReferenceLatents], jointPrompts: [String] = [], model: DiffusionModel, adaptsText: Bool,
     batch: Int = 1, processes: ProcessGroup = ProcessGroup()
   ) throws {
-    let references = references + (joint.map { [$0] } ?? [])
-    hasJointInputs = joint != nil
+    hasJointInputs = !jointPrompts.isEmpty
+    let joint = RepromptedReferences(JoinedReferences(references), prompts: jointPrompts)
+    let references = references + (hasJointInputs ? [joint] : [])
     self.model = model
     self.processes = processes
     self.batch = batch
@@ -56,16 +57,41 @@ public struct DiffusionProbe: FidelityProbe {
   }
 
   public func draw(_ index: Int, generator: Generator) throws -> Input {
+    try draws(1, of: index, generator: generator)[0]
+  }
+
+  /// Each picture about as often, at noise levels that lie evenly: a few draws say more than a few independent ones.
+  public func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input] {
     try withTorchErrors {
-      let chosen = Tensor.randint(0..<references[index].count, [batch], generator: generator).ints()
-      let (noisy, timesteps) = references[index].noisy(chosen, model: model, generator: generator)
-      // The whole batch is drawn, so that every process's generator goes on as that of one process would.
-      let part = processes.part(of: batch)
-      let own = Array(chosen[part])
-      let text = texts.map { texts in own.dropFirst().reduce(texts[index][own[0]]) { $0 + texts[index][$1] } }
-      return Input(
-        noisy: noisy[part], timesteps: timesteps[part], conditioning: text, lora: index, pictures: own)
+      let references = references[index]
+      let pictures = Self.pictures(count * batch, of: references.count, generator: generator)
+      let levels = Self.levels(count * batch, generator: generator)
+      return (0..<count).map { draw in
+        let whole = draw * batch..<(draw + 1) * batch
+        let chosen = Array(pictures[whole])
+        let (noisy, timesteps) = references.noisy(chosen, levels: Array(levels[whole]), model: model, generator: generator)
+        // The whole batch is drawn, so that every process's generator goes on as that of one process would.
+        let part = processes.part(of: batch)
+        let own = Array(chosen[part])
+        let text = texts.map { texts in own.dropFirst().reduce(texts[index][own[0]]) { $0 + texts[index][$1] } }
+        return Input(
+          noisy: noisy[part], timesteps: timesteps[part], conditioning: text, lora: index, pictures: own)
+      }
     }
+  }
+
+  /// All pictures in one order after another.
+  private static func pictures(_ count: Int, of pictures: Int, generator: Generator) -> [Int] {
+    let rounds = (count + pictures - 1) / pictures
+    return Array((0..<rounds).flatMap { _ in Tensor.randperm(pictures, generator: generator).ints() }.prefix(count))
+  }
+
+  /// Numbers in 0..<1, each uniform, of which any that follow each other lie evenly: the multiples of the golden ratio from a
+  /// random one on, less their whole parts.
+  private static func levels(_ count: Int, generator: Generator) -> [Double] {
+    let first = Tensor.rand([1], generator: generator, dtype: .float64).item()
+    let ratio = (5.0.squareRoot() - 1) / 2
+    return (0..<count).map { (first + Double($0) * ratio).truncatingRemainder(dividingBy: 1) }
   }
 
   public func prediction(of input: Input) throws -> Tensor {

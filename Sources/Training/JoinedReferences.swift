@@ -7,22 +7,40 @@ public struct JoinedReferences: ReferenceLatents {
   /// Of each picture, the part it is in and its number there.
   private let places: [(part: Int, picture: Int)]
   public let prompts: [String]
+  public let sizes: [SizeConditioning]
 
   public init(_ parts: [any ReferenceLatents]) {
     self.parts = parts
     places = parts.enumerated().flatMap { part, references in (0..<references.count).map { (part, $0) } }
     prompts = parts.flatMap(\.prompts)
+    sizes = parts.flatMap(\.sizes)
   }
 
   public func noisy(
-    _ indices: [Int], model: DiffusionModel, generator: Generator
+    _ indices: [Int], levels: [Double], model: DiffusionModel, generator: Generator
   ) -> (latents: Tensor, timesteps: Tensor) {
-    let each = indices.map { parts[places[$0].part].noisy([places[$0].picture], model: model, generator: generator) }
+    let each = zip(indices, levels).map { index, level in
+      parts[places[index].part].noisy([places[index].picture], levels: [level], model: model, generator: generator)
+    }
     return (Tensor.concatenated(each.map(\.latents)), Tensor.concatenated(each.map(\.timesteps)))
   }
+}
 
-  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
-    let each = indices.map { parts[places[$0].part].conditioning([places[$0].picture], model: model) }
-    return each.dropFirst().reduce(each[0], +)
+/// The same pictures under other prompts, each under each.
+struct RepromptedReferences: ReferenceLatents {
+  private let pictures: any ReferenceLatents
+  let prompts: [String]
+  let sizes: [SizeConditioning]
+
+  init(_ pictures: any ReferenceLatents, prompts: [String]) {
+    self.pictures = pictures
+    self.prompts = prompts.flatMap { Array(repeating: $0, count: pictures.count) }
+    sizes = prompts.flatMap { _ in pictures.sizes }
+  }
+
+  func noisy(
+    _ indices: [Int], levels: [Double], model: DiffusionModel, generator: Generator
+  ) -> (latents: Tensor, timesteps: Tensor) {
+    pictures.noisy(indices.map { $0 % pictures.count }, levels: levels, model: model, generator: generator)
   }
 }

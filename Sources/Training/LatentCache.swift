@@ -9,7 +9,7 @@ public struct LatentCache {
   let means: Tensor
   let deviations: Tensor
   public let prompts: [String]
-  private let sizes: [SizeConditioning]
+  public let sizes: [SizeConditioning]
 
   /// - Parameters:
   ///   - pictures: scaled and cut to the size from the middle.
@@ -44,11 +44,6 @@ public struct LatentCache {
   func latents(_ indices: [Int], generator: Generator) -> Tensor {
     let noise = Tensor.randn([indices.count] + means.shape.dropFirst(), generator: generator, device: means.device)
     return means.gathered(indices) + deviations.gathered(indices) * noise
-  }
-
-  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
-    let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
-    return each.dropFirst().reduce(each[0], +)
   }
 }
 

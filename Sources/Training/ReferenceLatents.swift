@@ -6,28 +6,38 @@ public protocol ReferenceLatents {
   /// Of each picture.
   var prompts: [String] { get }
 
-  /// These pictures, each at a noise level that the generator chooses.
-  ///
-  /// - Returns: latents [N, C, h, w] as the network sees them, and timesteps [N].
-  func noisy(_ indices: [Int], model: DiffusionModel, generator: Generator) -> (latents: Tensor, timesteps: Tensor)
+  /// What SDXL is told about the size of each picture.
+  var sizes: [SizeConditioning] { get }
 
-  /// What the U-Net is told about these pictures, in order.
-  func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning
+  /// These pictures with noise.
+  ///
+  /// - Parameters:
+  ///   - levels: how far along all timesteps that there are, 0..<1, for each picture.
+  ///   - generator: of everything else.
+  /// - Returns: latents [N, C, h, w] as the network sees them, and timesteps [N].
+  func noisy(
+    _ indices: [Int], levels: [Double], model: DiffusionModel, generator: Generator
+  ) -> (latents: Tensor, timesteps: Tensor)
 }
 
 extension ReferenceLatents {
   /// How many pictures there are.
   public var count: Int { prompts.count }
+
+  /// What the U-Net is told about these pictures, in order.
+  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
+    let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
+    return each.dropFirst().reduce(each[0], +)
+  }
 }
 
 extension LatentCache: ReferenceLatents {
-  /// With fresh noise at uniform timesteps.
+  /// With fresh noise.
   public func noisy(
-    _ indices: [Int], model: DiffusionModel, generator: Generator
+    _ indices: [Int], levels: [Double], model: DiffusionModel, generator: Generator
   ) -> (latents: Tensor, timesteps: Tensor) {
     let clean = latents(indices, generator: generator)
-    let timesteps = Tensor.randint(0..<model.schedule.count, [indices.count], generator: generator)
-      .to(device: clean.device)
+    let timesteps = Tensor(levels.map { Int($0 * Double(model.schedule.count)) }).to(device: clean.device)
     let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)
     return (model.schedule.addNoise(clean, noise, timesteps), timesteps)
   }

@@ -4,8 +4,7 @@ internal import OrderedCollections
 internal import SafeTensors
 public import Torch
 
-/// A LoRA's own way from noise to pictures, which stands in for training pictures that nobody has any more; or that of several
-/// LoRAs, each of which changes the predictions alone.
+/// A LoRA's own way from noise to pictures, which stands in for training pictures that nobody has any more.
 ///
 /// What the network saw at each step of the sampler is kept and not only where it ended: latents with the noise of their
 /// own level, on which the LoRA acts when it is used. Made once, from the LoRA's prompts.
@@ -32,17 +31,16 @@ public struct SampledLatents: ReferenceLatents {
   let latents: Tensor
   /// int64 [steps].
   let timesteps: Tensor
-  private let sizes: SizeConditioning
+  private let size: SizeConditioning
 
   /// Draws by DDIM, whose states are noisy latents at timesteps of the training.
   ///
   /// - Parameters:
-  ///   - adapters: one; or several, of which each changes the model's predictions alone, and what they change is added up.
   ///   - processes: those that share the pictures out; each gets all of them.
   /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`, `ProcessGroupError`; `Interrupted` when the handler
   ///   answers false.
   public init(
-    of adapters: [Adapter], prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
+    of adapter: Adapter, prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
     height: Int? = nil, phase: String = "drawing references", processes: ProcessGroup = ProcessGroup(),
     progress: ProgressHandler = { _ in true }
   ) throws {
@@ -56,18 +54,14 @@ public struct SampledLatents: ReferenceLatents {
       size.width / model.vae.scale,
     ]
     let drawn = Tensor.zeros(shape, dtype: model.dtype, device: model.device)
-    let attachments = try adapters.map { try Attachment($0, to: model.projections) }
-    // D + Σ_k ((D ⊕ L_k) − D), as a mixture.
-    let variants =
-      attachments.count > 1 ? AdapterVariant.mixture(attachments.map { ($0, 1) }, base: Double(1 - attachments.count)) : []
-    try Attachment(variants.isEmpty ? attachments.flatMap(\.places) : []).whileAttached {
+    try Attachment(adapter, to: model.projections).whileAttached {
       for (done, picture) in turns.enumerated() {
         let request = TextToImage(
           prompts: [all[picture]], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
           height: size.height, seed: options.seed &+ UInt64(picture))
         var way: [Tensor] = []
         try withoutActuallyEscaping(progress) { progress in
-          _ = try request.latents(with: model, variants: variants) { state in
+          _ = try request.latents(with: model) { state in
             guard state.step < state.total else { return }
             way.append(state.sample[0])
             if state.step > 0 { timer.tick() }
@@ -85,21 +79,20 @@ public struct SampledLatents: ReferenceLatents {
     latents = drawn
     self.prompts = all
     timesteps = Tensor(plan.steps.map { Int($0.from.timestep) }).to(device: model.device)
-    sizes = SizeConditioning(height: size.height, width: size.width)
+    self.size = SizeConditioning(height: size.height, width: size.width)
   }
 
+  public var sizes: [SizeConditioning] { prompts.map { _ in size } }
+
+  /// As they were drawn; the generator has nothing to say.
   public func noisy(
-    _ indices: [Int], model: DiffusionModel, generator: Generator
+    _ indices: [Int], levels: [Double], model: DiffusionModel, generator: Generator
   ) -> (latents: Tensor, timesteps: Tensor) {
-    let levels = Tensor.randint(0..<timesteps.count, [indices.count], generator: generator).ints()
+    let steps = levels.map { Int($0 * Double(timesteps.count)) }
     return (
-      Tensor.stacked(zip(indices, levels).map { latents[$0][$1] }),
-      Tensor.stacked(levels.map { timesteps[$0] })
+      Tensor.stacked(zip(indices, steps).map { latents[$0][$1] }),
+      Tensor.stacked(steps.map { timesteps[$0] })
     )
-  }
-
-  public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
-    model.conditioning(indices.map { prompts[$0] }, sizes: sizes)
   }
 }
 
@@ -113,7 +106,7 @@ extension SampledLatents {
   public func write(to path: String, identity: String) throws {
     let metadata: OrderedDictionary = [
       "format": Self.format, "identity": identity, "prompts": prompts.joined(separator: "\n"),
-      "size": "\(sizes.targetWidth)x\(sizes.targetHeight)",
+      "size": "\(size.targetWidth)x\(size.targetHeight)",
     ]
     try saveSafeTensors(["latents": latents, "timesteps": timesteps], metadata: metadata, to: path, overwrite: true)
   }
@@ -130,6 +123,6 @@ extension SampledLatents {
     self.prompts = prompts.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     latents = try collection.tensor("latents").to(device: device)
     timesteps = try collection.tensor("timesteps").to(device: device)
-    sizes = SizeConditioning(height: size[1], width: size[0])
+    self.size = SizeConditioning(height: size[1], width: size[0])
   }
 }

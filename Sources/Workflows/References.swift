@@ -75,7 +75,7 @@ extension ZipAdapters {
     /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
     func references(_ adapter: Adapter, by artist: ReferenceArtist) throws -> any ReferenceLatents {
       func drawn() throws -> SampledLatents {
-        try artist.draw([adapter], prompts: drawnPrompts, identity: identity(), with: Paths.name(Paths.stem(file.path)))
+        try artist.draw(adapter, prompts: drawnPrompts, identity: identity(), with: Paths.name(Paths.stem(file.path)))
       }
       guard let pictures else { return try drawn() }
       let cache = try pictures.cache(artist.model, artist.size)
@@ -94,9 +94,9 @@ extension ZipAdapters {
     let progress: ProgressHandler
 
     /// - Parameters:
-    ///   - identity: of the adapters.
+    ///   - identity: of the adapter.
     ///   - name: of who draws, for the progress.
-    func draw(_ adapters: [Adapter], prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
+    func draw(_ adapter: Adapter, prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
       let identity = FileDigest.ofTexts(base.identity + identity + ["\(size) \(sampling)"])
       let path = "\(folder)/\(identity.prefix(16)).safetensors"
       func found() throws -> SampledLatents? {
@@ -106,7 +106,7 @@ extension ZipAdapters {
       if try processes.first(found() != nil), let found = try found() { return found }
       try Paths.makeFolder(folder)
       let drawn = try SampledLatents(
-        of: adapters, prompts: prompts, model: model, options: sampling, width: size.width, height: size.height,
+        of: adapter, prompts: prompts, model: model, options: sampling, width: size.width, height: size.height,
         phase: "drawing references with \(name)", processes: processes, progress: progress)
       if processes.isFirst { try drawn.write(to: path, identity: identity) }
       return drawn

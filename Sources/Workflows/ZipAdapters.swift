@@ -44,7 +44,7 @@ public struct ZipAdapters: DistributedWorkflow {
   /// More LoRAs to zip with these.
   public var others: [Side]
   /// Prompts that call all of them up, such as "a sbu dog in szn style": what the LoRAs change in the predictions for these one by one
-  /// is to be changed by the result, too.
+  /// is to be changed by the result, too, of the pictures that each LoRA is asked about.
   public var jointPrompts: [String]
   public var size: PictureSize
   /// Noisy pictures of each LoRA in a step.
@@ -121,21 +121,17 @@ public struct ZipAdapters: DistributedWorkflow {
     _ = try MergePlan(inputs, scope: options.scope)
     let adaptsText = inputs.contains { $0.adapter.factors.keys.contains { Component(of: $0) != .unet } }
     let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
-    let latents = try withoutActuallyEscaping(progress) { progress in
+    let references = try withoutActuallyEscaping(progress) { progress in
       let artist = ReferenceArtist(
-        base: base, model: model, size: size, sampling: references.sampling, folder: references.folder(beside: output),
-        processes: processes, progress: progress)
-      return (
-        own: try zip(sources, inputs).map { try $0.references($1.weighted, by: artist) },
-        joint: jointPrompts.isEmpty
-          ? nil : try artist.draw(inputs.map(\.weighted), prompts: jointPrompts, identity: identities, with: "all LoRAs")
-      )
+        base: base, model: model, size: size, sampling: self.references.sampling,
+        folder: self.references.folder(beside: output), processes: processes, progress: progress)
+      return try zip(sources, inputs).map { try $0.references($1.weighted, by: artist) }
     }
     let probe = try DiffusionProbe(
-      latents.own, joint: latents.joint, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
-    let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty) && jointPrompts.isEmpty
+      references, jointPrompts: jointPrompts, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
+    let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty)
     let identity = FileDigest.ofTexts(
-      base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(references.sampling)"]))
+      base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(self.references.sampling)"]))
 
     let zipper: ZipLoRA
     if try processes.first(Paths.exists(statePath)) {
@@ -164,7 +160,7 @@ public struct ZipAdapters: DistributedWorkflow {
       self, inputs: inputFiles, outputs: [output.path, coefficientsFile, reportFile], began: began, processes: processes
     ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
-    try references.finish(beside: output)
+    try self.references.finish(beside: output)
     return outcome
   }
 

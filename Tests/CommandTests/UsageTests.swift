@@ -50,8 +50,11 @@ import Testing
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
     (zip + ["--memory", "0"], "--memory 0.0: expected a number above 0"),
     (train + ["--memory", "nan"], "--memory nan: expected a number above 0"),
-    (zip + ["--start", "0.5"], "--start is the beginning of the paper's way; give --method paper with it"),
-    (zip + ["--method", "magic"], "'closed-form' and 'paper'"),
+    (
+      zip + ["--start", "0.5"],
+      "--start is of other ways than the closed form; give --method paper or joint with it"
+    ),
+    (zip + ["--method", "magic"], "'closed-form', 'joint' or 'paper'"),
     (zip + ["--draws", "0"], "--draws 0: the closed form is solved for its draws; give at least 1, or --method paper"),
     (zip + ["--refine=-1"], "steps -1: expected 0 or more"),
     (zip + ["--lambda=-1"], "lambda -1.0: expected 0 or more"),

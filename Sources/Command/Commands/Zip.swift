@@ -27,8 +27,9 @@ struct Zip: WorkflowCommand {
   var workflow: ZipAdapters {
     ZipAdapters(
       base: base.model, subject: sides.subjectSide, style: sides.styleSide, others: sides.otherSides,
-      jointPrompts: references.jointPrompt,
-      size: sides.size.size, batch: zip.batch, options: zip.options, references: references.saved(seed: zip.seed),
+      jointPrompts: sides.jointPrompt,
+      size: sides.size.size, batch: zip.batch, options: zip.options(isJoint: !sides.jointPrompt.isEmpty),
+      references: references.saved(seed: zip.seed),
       memory: memory.memory, state: state.saved, output: output.adapter)
   }
 

@@ -10,11 +10,19 @@ struct Comparison {
 }
 
 extension FidelityProbe {
-  /// Draws an input of LoRA `index`, or of all, and asks the LoRA alone, or all one by one.
+  /// Draws inputs of LoRA `index`, or of all.
   ///
   /// - Parameter teachers: D ⊕ L_k for each LoRA.
-  func comparison(_ index: Int, teachers: [Attachment], generator: Generator) throws -> Comparison {
-    let input = try draw(index, generator: generator)
+  /// - Returns: for each input what asks the LoRA alone, or all one by one.
+  func comparisons(
+    _ count: Int, of index: Int, teachers: [Attachment], generator: Generator
+  ) throws -> [() throws -> Comparison] {
+    try draws(count, of: index, generator: generator).map { input in
+      { try comparison(on: input, of: index, teachers: teachers) }
+    }
+  }
+
+  private func comparison(on input: Input, of index: Int, teachers: [Attachment]) throws -> Comparison {
     func predicted(_ teacher: Attachment) throws -> Tensor { try teacher.whileAttached { try prediction(of: input) } }
     let wanted = try withoutGrad {
       if index < teachers.count { return try predicted(teachers[index]) }

@@ -21,6 +21,9 @@ public protocol FidelityProbe {
   /// A fresh input of LoRA `index`'s own pictures and prompt at random timesteps, all randomness from `generator`.
   func draw(_ index: Int, generator: Generator) throws -> Input
 
+  /// So many of them, whose timesteps lie as evenly as so many can; independent ones where a probe says nothing.
+  func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input]
+
   /// What the model predicts [N, ...], with gradients if they are recorded.
   func prediction(of input: Input) throws -> Tensor
 }
@@ -29,4 +32,8 @@ extension FidelityProbe {
   public var processes: ProcessGroup { ProcessGroup() }
 
   public var hasJointInputs: Bool { false }
+
+  public func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input] {
+    try (0..<count).map { _ in try draw(index, generator: generator) }
+  }
 }

@@ -101,8 +101,7 @@ public final class ZipLoRA {
       var found: [[Comparison]] = []
       for index in terms {
         found.append([])
-        for _ in 0..<draws {
-          let compare = { [self] in try probe.comparison(index, teachers: teachers, generator: generator) }
+        for compare in try probe.comparisons(draws, of: index, teachers: teachers, generator: generator) {
           // The closed form knows a LoRA's own inputs alone.
           let recorder = index < inputs.count ? calibration : nil
           found[index].append(try recorder?.recording(index, compare) ?? compare())
@@ -190,7 +189,7 @@ public final class ZipLoRA {
   private func addGradientOfFidelity(to index: Int) throws -> Double {
     let comparison =
       if comparisons.isEmpty {
-        try probe.comparison(index, teachers: teachers, generator: generator)
+        try probe.comparisons(1, of: index, teachers: teachers, generator: generator)[0]()
       } else {
         comparisons[index][records.count % comparisons[index].count]
       }

@@ -72,17 +72,22 @@ extension ZipOptions {
   public enum Method: String, Codable, CaseIterable, Sendable {
     /// Least squares, layer by layer, and a few updates on the same draws (`ClosedForm`).
     case closedForm = "closed-form"
+    /// Updates by gradient on fixed draws, from direct merge on: for joint prompts, of which direct merge shows more than the closed
+    /// form does.
+    case joint
     /// Updates by gradient alone, from direct merge and with new noise in every one, as in the paper.
     case paper
   }
 
   /// The defaults of a method.
   ///
-  /// Those of the closed form reach the objective of the paper's 100 updates in a tenth of their time (Docs/SPEED.md).
+  /// Those of the closed form reach the objective of the paper's 100 updates in a tenth of their time (Docs/SPEED.md). With joint
+  /// prompts the others draw better (Docs/RESULTS.md).
   public init(method: Method) {
     switch method {
     case .closedForm:
       self.init(steps: 8, learningRate: 0.05, schedule: .cosine, closedForm: ClosedForm(), draws: 8)
+    case .joint: self.init(steps: 8, learningRate: 0.1, schedule: .cosine, draws: 8)
     case .paper: self.init()
     }
   }
