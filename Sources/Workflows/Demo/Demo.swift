@@ -2,7 +2,7 @@ internal import Diffusion
 internal import Foundation
 internal import Images
 internal import LoRA
-internal import Merging
+public import Merging
 internal import OrderedCollections
 internal import SafeTensors
 internal import Torch
@@ -27,7 +27,10 @@ public struct Demo: Workflow {
   public var styleTraining: DreamBooth.Options
   /// Pictures of each class that the base draws and the LoRAs must leave as they are.
   public var priorPictures: Int
-  public var zip: ZipSettings
+  /// As `ziplora zip` does by default with a joint prompt, here that of both.
+  public var zip: ZipOptions
+  /// Noisy pictures of each LoRA in a draw while zipping.
+  public var batch: Int
   /// Pictures of "a sbu X in szn style" that are judged.
   public var pictures: Int
   /// Sampling steps and guidance of every picture.
@@ -59,7 +62,9 @@ public struct Demo: Workflow {
     // Who has only ever seen one prompt acts on every prompt: then nothing calls the style up beside the subject, and
     // ZipLoRA, which asks each LoRA to leave the other's prompt alone, takes it away.
     priorPictures = 24
-    zip = ZipSettings()
+    zip = ZipOptions(method: .joint)
+    zip.seed = seed
+    batch = 4
     pictures = 48
     steps = 20
     guidance = 4
@@ -102,38 +107,37 @@ public struct Demo: Workflow {
     let styleLoRA = try train("style", styleExample, styleCache, styleTraining)
 
     let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
-    let references = [
-      try references(subjectExample, subjectCache, subjectLoRA, model, progress: progress),
-      try references(styleExample, styleCache, styleLoRA, model, progress: progress),
-    ]
-    clock.finish("draw references")
-    let probe = try DiffusionProbe(references, model: model, adaptsText: false, batch: zip.batch)
-    let zipper = try ZipLoRA(inputs, probe: probe, options: zip.options(seed: seed))
+    let exam = DemoExam(demo: self, subject: subjectExample, style: styleExample, model: model, oracle: oracle)
+    let probe = try DiffusionProbe(
+      [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model, adaptsText: false, batch: batch)
+    let zipper = try ZipLoRA(inputs, probe: probe, options: zip)
     try zipper.optimize { state in
       progress(
         ProgressReport(
           phase: "zipping", step: state.record.step, total: state.steps, secondsPerStep: state.record.seconds,
-          figures: [("subject", state.record.fidelity[0]), ("style", state.record.fidelity[1])]))
+          figures: Swift.zip(["subject", "style", "together"], state.record.fidelity).map { ($0, $1) }))
     }
     clock.finish("zip")
 
     let adapters: OrderedDictionary<String, Adapter> = [
       "subject alone": subjectLoRA, "style alone": styleLoRA,
       "direct merge": try DirectMerge().merge(inputs, context: MergeContext()).adapter,
-      "ziplora": zipper.zipped(strengths: Self.strengths),
+      "ziplora": zipper.zipped(),
     ]
     for (name, adapter) in adapters {
       let file = "\(output)/\(name.replacing(" ", with: "-")).safetensors"
       try AdapterFile.write(
         adapter, to: file, as: DiffusersDialect(), for: model.moduleNames, dtype: .float16, overwrite: true)
     }
-    let exam = DemoExam(demo: self, subject: subjectExample, style: styleExample, model: model, oracle: oracle)
     let sheets = try withoutActuallyEscaping(progress) { try exam.draw(adapters, progress: $0) }
     clock.finish("generate")
 
-    let results = DemoResults(sheets.mapValues(\.scores), seconds: clock.seconds, seed: seed)
+    let errors = try adapters.mapValues {
+      try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 16, seed: seed &+ 3000).errors
+    }
+    let results = DemoResults(sheets.mapValues(\.scores), errors: errors, seconds: clock.seconds, seed: seed)
     let report = DemoReport(
-      demo: self, results: results, sheets: sheets, exam: exam, zip: zipper.records,
+      demo: self, results: results, sheets: sheets, exam: exam,
       inputs: (try pictures("subjects/\(subject)"), try pictures("styles/\(style)")))
     try report.write(to: output)
     try RunRecord(
@@ -144,28 +148,12 @@ public struct Demo: Workflow {
     return results
   }
 
-  /// Of subject and style in the zipped LoRA: where, over 32 pairs, the subject gains and the style does not fall (Docs/RESULTS.md).
-  private static let strengths = [1, 1.05]
-
   private func state(_ kind: String) -> String { "\(output)/\(kind).state.safetensors" }
 
   private func cache(_ folder: String, _ model: DiffusionModel) throws -> LatentCache {
     let folder = try ImageFolder(contentsOf: "\(examples)/\(folder)")
     return try LatentCache(
       folder.pictures.map(\.image), prompts: folder.pictures.map { $0.prompt ?? "" }, model: model)
-  }
-
-  /// The training pictures, and what the LoRA draws of other prompts: with the training pictures alone, nothing tells ZipLoRA that the
-  /// style is wanted of other things, too (Docs/RESULTS.md).
-  private func references(
-    _ example: Example, _ pictures: LatentCache, _ adapter: Adapter, _ model: DiffusionModel, progress: ProgressHandler
-  ) throws -> any ReferenceLatents {
-    JoinedReferences([
-      pictures,
-      try SampledLatents(
-        of: [adapter], prompts: example.referencePrompts, model: model, options: .init(count: 1, guidance: guidance, seed: seed),
-        progress: progress),
-    ])
   }
 
   /// What the base draws of a class.
@@ -185,15 +173,6 @@ public struct Demo: Workflow {
   private func pictures(_ folder: String) throws -> [Image] {
     try ImageFolder(contentsOf: "\(examples)/\(folder)").pictures.map(\.image)
   }
-}
-
-/// How the demo zips: ZipLoRA's defaults for the Toybox base.
-public struct ZipSettings: Sendable, Codable {
-  public var steps = 100
-  public var learningRate = 0.03
-  public var batch = 4
-
-  func options(seed: UInt64) -> ZipOptions { ZipOptions(steps: steps, learningRate: learningRate, seed: seed) }
 }
 
 /// Seconds that each part of the demo took.

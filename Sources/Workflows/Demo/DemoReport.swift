@@ -1,7 +1,6 @@
 internal import Evaluation
 internal import Foundation
 internal import Images
-internal import Merging
 internal import OrderedCollections
 internal import SafeTensors
 internal import Torch
@@ -14,7 +13,6 @@ struct DemoReport {
   let results: DemoResults
   let sheets: OrderedDictionary<String, DemoExam.Sheet>
   let exam: DemoExam
-  let zip: [ZipRecord]
   let inputs: (subject: [Image], style: [Image])
 
   func write(to folder: String) throws {
@@ -47,6 +45,10 @@ struct DemoReport {
       let cells = row.estimates.map { "<td>\($0)</td>" }.joined()
       return "<tr class=\"\(name == "ziplora" ? "ours" : "")\"><th>\(name)</th>\(cells)</tr>"
     }
+    let errors = results.errors.map { name, errors in
+      let cells = errors.map { String(format: "<td>%.3f</td>", $0) }.joined()
+      return "<tr class=\"\(name == "ziplora" ? "ours" : "")\"><th>\(name)</th>\(cells)</tr>"
+    }
     let gain = "<tr><th>gain</th>\(results.gain.estimates.map { "<td>\($0.signed)</td>" }.joined())</tr>"
     let seconds = results.seconds.map { "\($0) \(String(format: "%.0f", $1)) s" }.joined(separator: " · ")
     return """
@@ -76,8 +78,11 @@ struct DemoReport {
       <p>The same seeds in every row; the first row is drawn by the world itself, in poses of its own.</p>
       \(try image(grid, width: grid.width))
       <h2>Zipping</h2>
-      <p>Distance of the merged model from each LoRA alone, for that LoRA's own pictures and prompt, at each step.</p>
-      \(curve())
+      <p>How far what each model predicts is from what the subject LoRA alone and the style LoRA alone predict for their own
+      pictures and prompts, on noise that zipping has not seen: 0 is the same, 1 as far as the base.</p>
+      <table><tr><th></th><th>subject</th><th>style</th></tr>
+      \(errors.joined(separator: "\n"))
+      </table>
       <p>\(seconds) · seed \(results.seed)</p>
       </body></html>
 
@@ -90,28 +95,5 @@ struct DemoReport {
 
   private func image(_ picture: Image, width: Int) throws -> String {
     "<img width=\"\(width)\" src=\"data:image/png;base64,\(Data(try picture.png()).base64EncodedString())\" alt=\"\">"
-  }
-
-  /// Both fidelity terms over the steps, means of five steps, as an inline drawing.
-  private func curve() -> String {
-    let (width, height) = (640.0, 220.0)
-    let smoothed = (0..<2).map { lora in
-      zip.indices.map { step in
-        let window = zip[max(0, step - 4)...step].map { $0.fidelity[lora] }
-        return window.reduce(0, +) / Double(window.count)
-      }
-    }
-    let top = smoothed.joined().max() ?? 1
-    let lines = Swift.zip(smoothed, ["#c2410c", "#1d4ed8"]).map { values, color -> String in
-      let points = values.enumerated().map { step, value in
-        let x = width * Double(step) / Double(max(values.count - 1, 1))
-        return String(format: "%.1f,%.1f", x, height - (height - 10) * value / top)
-      }
-      return "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"2\" points=\"\(points.joined(separator: " "))\"/>"
-    }
-    return """
-      <svg viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" role="img">\(lines.joined())
-      <text x="8" y="16" fill="#c2410c">subject</text><text x="80" y="16" fill="#1d4ed8">style</text></svg>
-      """
   }
 }

@@ -41,12 +41,19 @@ public struct DemoResults: Sendable {
   public let rows: OrderedDictionary<String, Fidelity>
   /// Of ZipLoRA over direct merge, by pictures of the same prompt and seed.
   public let gain: Fidelity
+  /// Of each model, how far its predictions for the training pictures of subject and style are from those LoRAs' alone
+  /// (`Reproduction`): 0 the same, 1 as far as the base.
+  public let errors: OrderedDictionary<String, [Double]>
   public let seconds: OrderedDictionary<String, Double>
   public let seed: UInt64
 
-  init(_ scores: OrderedDictionary<String, DemoScores>, seconds: OrderedDictionary<String, Double>, seed: UInt64) {
+  init(
+    _ scores: OrderedDictionary<String, DemoScores>, errors: OrderedDictionary<String, [Double]>,
+    seconds: OrderedDictionary<String, Double>, seed: UInt64
+  ) {
     rows = scores.mapValues(Fidelity.init)
     gain = Fidelity(scores["ziplora"]! - scores["direct merge"]!)
+    self.errors = errors
     self.seconds = seconds
     self.seed = seed
   }
@@ -66,11 +73,13 @@ public struct DemoResults: Sendable {
     let means = rows.map { ($0, line($1, mean)) }
     let intervals = rows.map { ($0, line($1, interval)) }
     let gain = [("mean", line(gain, mean)), ("interval", line(gain, interval))]
+    let errors = errors.map { ($0, String(format: "{\"subject\": %.4f, \"style\": %.4f}", $1[0], $1[1])) }
     let seconds = seconds.map { ($0, String(format: "%.1f", $1)) }
     return object(
       [
         ("rows", object(means, indent: "  ")), ("intervals", object(intervals, indent: "  ")),
-        ("gain", object(gain, indent: "  ")), ("seconds", object(seconds, indent: "  ")), ("seed", "\(seed)"),
+        ("gain", object(gain, indent: "  ")), ("errors", object(errors, indent: "  ")),
+        ("seconds", object(seconds, indent: "  ")), ("seed", "\(seed)"),
       ], indent: "") + "\n"
   }
 }
