@@ -11,14 +11,19 @@ enum OneDNN {
     let linear: Operator
     let convolution: Operator
     let reorderedConvolution: Operator
+    /// Whether oneDNN computes in bfloat16 here: it does with AVX-512 alone, and otherwise refuses.
+    let computesBfloat16: Bool
 
     /// Nil where libtorch was built without them.
     init?() {
       guard let linear = Operator(ifThere: "mkldnn::_linear_pointwise"),
         let convolution = Operator(ifThere: "mkldnn::_convolution_pointwise"),
-        let reordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight")
+        let reordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight"),
+        let bfloat16 = Operator(ifThere: "mkldnn::_is_mkldnn_bf16_supported"),
+        case .bool(let computesBfloat16)? = call(bfloat16, [], capacity: 1).first
       else { return nil }
       (self.linear, self.convolution, reorderedConvolution) = (linear, convolution, reordered)
+      self.computesBfloat16 = computesBfloat16
     }
   }
 
@@ -43,7 +48,8 @@ enum OneDNN {
 
   /// Whether these are computed in one type, on the CPU, as they are.
   private static func takes(_ tensors: [Tensor]) -> Bool {
-    guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 else { return false }
+    guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 && operators?.computesBfloat16 == true
+    else { return false }
     return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && ct_autocast(Device.cpu.code) < 0
   }
 
