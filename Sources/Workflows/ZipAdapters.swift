@@ -36,6 +36,8 @@ public struct ZipAdapters: DistributedWorkflow {
     public let report: MergeReport
     /// What each LoRA is for, as in progress and tables.
     public let roles: [String]
+    /// A prompt that calls both LoRAs up, where there was no joint prompt and their own prompts tell one.
+    public let untriedJointPrompt: String?
   }
 
   public var base: BaseModel
@@ -79,6 +81,13 @@ public struct ZipAdapters: DistributedWorkflow {
   private var sides: [Side] { [subject, style] + others }
   private var roles: [String] { ["subject", "style"] + others.indices.map { "LoRA \($0 + 3)" } }
   private var promptOptions: [String] { ["subject-prompt", "style-prompt"] + others.map { _ in "lora-prompt" } }
+
+  /// The first prompt with what the second one says from its last " in " on: of "a sbu dog" and "a house in szn style", "a sbu dog in szn
+  /// style"; nil unless there are two, and the second has such words.
+  private static func promptOfBoth(_ prompts: [String]) -> String? {
+    guard prompts.count == 2, let words = prompts[1].range(of: " in ", options: .backwards) else { return nil }
+    return prompts[0] + prompts[1][words.lowerBound...]
+  }
 
   public func validate() throws {
     try base.validate()
@@ -148,7 +157,8 @@ public struct ZipAdapters: DistributedWorkflow {
 
     let report = zipper.report(stop: stop)
     let outcome = Outcome(
-      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles)
+      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles,
+      untriedJointPrompt: jointPrompts.isEmpty ? Self.promptOfBoth(prompts) : nil)
     guard processes.isFirst else { return outcome }
     try output.write(
       zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,

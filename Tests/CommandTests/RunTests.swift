@@ -28,7 +28,7 @@ import Workflows
       try folder.names == ["zip.coefficients.safetensors", "zip.report.json", "zip.safetensors", "zip.safetensors.json"])
     for text in [
       "mean coefficient", "136 layers zipped, 0 added up, 0 in one LoRA only", "5 steps: all steps done",
-      folder("zip.report.json"),
+      folder("zip.report.json"), "not asked for: a prompt of both, such as --joint-prompt \"a sbu dog in szn style\"",
     ] {
       #expect(run.output.contains(text), "\(run.output)")
     }
@@ -55,6 +55,25 @@ import Workflows
     #expect(record.outputs[0] == (try FileDigest(of: folder("zip.safetensors"))))
     #expect(record.inputs.contains(try FileDigest(of: loras.subject)))
     #expect(record.inputs.contains { $0.path == "\(base)/unet/diffusion_pytorch_model.safetensors" })
+  }
+
+  @Test("a joint prompt is asked of the pictures that are there, by updates from direct merge on")
+  func zippingWithAJointPrompt() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    func zip(_ name: String, _ options: String...) throws -> (run: Binary, report: MergeReport) {
+      let run = try Binary.run(loras.zip(steps: 2, output: folder("\(name).safetensors")) + options)
+      try #require(run.status == 0, "\(run.errors)")
+      return (run, try JSONDecoder().decode(MergeReport.self, from: bytes(folder("\(name).report.json"))))
+    }
+    let joint = try zip("joint", "--joint-prompt", "a sbu dog in szn style", "--joint-prompt", "a sbu dog as szn")
+    var expected = ZipOptions(method: .joint)
+    (expected.steps, expected.learningRate) = (2, 0.02)
+    #expect(joint.report.options == expected)
+    #expect(joint.report.records.allSatisfy { $0.fidelity.count == 3 })
+    #expect(joint.run.errors.contains("together") && !joint.run.errors.contains("drawing"), "\(joint.run.errors)")
+    #expect(!joint.run.output.contains("not asked for"))
+    let solved = try zip("solved", "--joint-prompt", "a sbu dog in szn style", "--method", "closed-form")
+    #expect(solved.report.options?.closedForm == ClosedForm() && solved.report.records[0].fidelity.count == 3)
   }
 
   @Test func zippingThreeLoRAsWithoutPictures() throws {

@@ -30,6 +30,7 @@ extension ZipAdapters.Outcome {
       ["overlap of columns", mean(\.before.overlap).short, mean(\.overlapAfter).short],
       ["|cosine| of coefficients", "1", mean { abs($0.coefficientCosine) }.short],
     ])
+    let hint = untriedJointPrompt.map { "\n\nnot asked for: a prompt of both, such as --joint-prompt \"\($0)\"" } ?? ""
     return """
       \(TextTable(rows: rows).lines.joined(separator: "\n"))
 
@@ -40,7 +41,7 @@ extension ZipAdapters.Outcome {
 
       LoRA          \(lora)
       coefficients  \(coefficients)
-      report        \(reportFile)
+      report        \(reportFile)\(hint)
       """
   }
 }
