@@ -76,6 +76,10 @@ struct SideOptions: ParsableArguments {
   @OptionGroup var size: SizeOptions
 
   func validate() throws {
+    guard jointPrompt.allSatisfy({ !$0.allSatisfy(\.isWhitespace) }) else {
+      throw ValidationError(
+        "--joint-prompt: found nothing; expected a prompt that calls up all LoRAs, such as \"a sbu dog in szn style\"")
+    }
     for (option, values) in [("lora-prompt", otherPrompts), ("lora-images", otherImages)] {
       guard values.isEmpty || values.count == others.count else {
         throw ValidationError(

@@ -54,6 +54,7 @@ import Testing
       zip + ["--start", "0.5"],
       "--start is of other ways than the closed form; give --method paper or joint with it"
     ),
+    (zip + ["--joint-prompt", " "], "--joint-prompt: found nothing; expected a prompt that calls up all LoRAs, such as"),
     (zip + ["--method", "magic"], "'closed-form', 'joint' or 'paper'"),
     (zip + ["--draws", "0"], "--draws 0: the closed form is solved for its draws; give at least 1, or --method paper"),
     (zip + ["--refine=-1"], "steps -1: expected 0 or more"),
