@@ -48,11 +48,12 @@ public struct JudgeToybox: Workflow {
     var scores = ExperimentScores()
     var inputs: [String] = []
     for exhibit in Experiment.Exhibit.allCases {
-      let folder = "\(pictures)/\(exhibit.rawValue)"
-      guard !exhibit.measures.isEmpty, Paths.isFolder(folder) else { continue }
-      let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".png") }.sorted()
-      let files = names.map { "\(folder)/\($0)" }
-      inputs += files
+      let record = "\(pictures)/\(exhibit.rawValue)/run.json"
+      guard !exhibit.measures.isEmpty, try exhibit != .placed || !places.isEmpty, Paths.exists(record) else { continue }
+      // What was drawn last: a description that asked for more may have left other pictures beside these.
+      let bytes = try Data(contentsOf: URL(filePath: record))
+      let files = try JSONDecoder().decode(RunRecord<GenerateImages>.self, from: bytes).outputs.map(\.path)
+      inputs += [record] + files
       let drawn = Tensor.stacked(try files.map { try Image(contentsOf: $0).tensor })
       let scenes = try truth.scenes(exhibit, places: places, count: files.count)
       for (measure, attributes) in exhibit.measures {
