@@ -11,7 +11,7 @@ enum OneDNN {
     let linear: Operator
     let convolution: Operator
     let reorderedConvolution: Operator
-    /// Whether oneDNN computes in bfloat16 here: it does with AVX-512 alone, and otherwise refuses.
+    /// Whether oneDNN computes in bfloat16 on this processor; without AVX-512, for one, it refuses.
     let computesBfloat16: Bool
 
     /// Nil where libtorch was built without them.
