@@ -52,9 +52,10 @@ public struct MemoryPlan: Sendable, Equatable {
       }
       let before = isOnCPU ? ProcessMemory.resident.map { $0 - gradients } : nil
       let weights = projections.values.reduce(0) { $0 + $1.weight.byteCount }
-      let first = try Sample(unet, latents: sides[0], pass)
+      let first = try Sample(unet, projections: projections, latents: sides[0], pass)
       return (
-        kept, (before ?? weights) + ordered, gradients, first, try Sample(unet, latents: isSmall ? latents : sides[1], pass)
+        kept, (before ?? weights) + ordered, gradients, first,
+        try Sample(unet, projections: projections, latents: isSmall ? latents : sides[1], pass)
       )
     }
     let expected = Expectation(
@@ -100,7 +101,9 @@ public struct MemoryPlan: Sendable, Equatable {
       var kept: Int
       /// Bytes of its result.
       var output: Int
-      var seconds: Double
+      /// What it costs to compute it again: the multiplications of its layers, were all of them asked at every latent. A
+      /// clock would choose other pieces whenever the machine is busy.
+      let multiplications: Int
     }
 
     /// In the order in which they ran; a loss of several passes has each of them several times.
@@ -114,22 +117,28 @@ public struct MemoryPlan: Sendable, Equatable {
     let latents: Int
 
     init(
-      _ unet: UNet2DConditionModel, latents: (height: Int, width: Int), _ pass: (Int, Int) throws -> Tensor
+      _ unet: UNet2DConditionModel, projections: Projections, latents: (height: Int, width: Int),
+      _ pass: (Int, Int) throws -> Tensor
     ) throws {
+      func numbers(in modules: [String]) -> Int {
+        let prefixes = modules.map { "\(Component.unet.path($0))." }
+        return projections.reduce(0) { sum, place in
+          sum + (prefixes.contains { place.key.hasPrefix($0) } ? place.value.weight.count : 0)
+        }
+      }
       self.latents = latents.height * latents.width
       let former = (unet.checkpointing, unet.watcher)
       defer { (unet.checkpointing, unet.watcher) = former }
       unet.checkpointing = .none
-      let clock = ContinuousClock()
       let found = try MemoryMeter.watching { meter in
         var found: [Piece] = []
-        unet.watcher = { number, run in
-          let (before, began) = (meter.held, clock.now)
+        unet.watcher = { piece, run in
+          let before = meter.held
           let result = run()
           found.append(
             Piece(
-              number: number, kept: meter.held - before, output: result.byteCount,
-              seconds: (clock.now - began) / .seconds(1)))
+              number: piece.number, kept: meter.held - before, output: result.byteCount,
+              multiplications: numbers(in: piece.modules) * result.count / result.dim(1)))
           return result
         }
         let loss = try withTorchErrors { try pass(latents.height, latents.width) }
@@ -166,7 +175,7 @@ public struct MemoryPlan: Sendable, Equatable {
         let piece = second.pieces[index]
         return .init(
           number: piece.number, kept: at { $0.pieces[index].kept }, output: at { $0.pieces[index].output },
-          seconds: piece.seconds)
+          multiplications: piece.multiplications)
       }
       rest = gradients + at { $0.rest }
       (work, workAgain) = (atMost { $0.work }, atMost { $0.workAgain })
@@ -176,14 +185,14 @@ public struct MemoryPlan: Sendable, Equatable {
       rest + pieces.mostKept(again: again) + (again.isEmpty ? work : workAgain)
     }
 
-    /// Pieces that save anything, those first that save most for the time that they take.
+    /// Pieces that save anything, those first that save most for what it costs to compute them again.
     var bySaving: [Int] {
-      var gains: OrderedDictionary<Int, (bytes: Int, seconds: Double)> = [:]
+      var gains: OrderedDictionary<Int, (bytes: Int, multiplications: Int)> = [:]
       for piece in pieces {
-        gains[piece.number, default: (0, 1e-9)].bytes += piece.kept - piece.output
-        gains[piece.number]!.seconds += piece.seconds
+        gains[piece.number, default: (0, 1)].bytes += piece.kept - piece.output
+        gains[piece.number]!.multiplications += piece.multiplications
       }
-      func gain(_ number: Int) -> Double { Double(gains[number]!.bytes) / gains[number]!.seconds }
+      func gain(_ number: Int) -> Double { Double(gains[number]!.bytes) / Double(gains[number]!.multiplications) }
       return gains.keys.filter { gain($0) > 0 }.sorted { (gain($0), $1) > (gain($1), $0) }
     }
   }

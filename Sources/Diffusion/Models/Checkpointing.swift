@@ -1,9 +1,7 @@
-public import Torch
+internal import Torch
 
 /// Which pieces of a U-Net are computed again in the backward pass instead of keeping their intermediate results: less memory
 /// for at most one more forward pass. Results are the same to the bit.
-///
-/// A piece is a residual block with the transformer after it. Pieces are numbered in the order in which they run.
 public struct Checkpointing: Sendable, Equatable {
   public static let none = Checkpointing(only: [])
   public static let all = Checkpointing(only: nil)
@@ -18,6 +16,14 @@ public struct Checkpointing: Sendable, Equatable {
   func includes(_ piece: Int) -> Bool { only?.contains(piece) ?? true }
 }
 
+/// A residual block with the transformer beside it.
+public struct UNetPiece {
+  /// In the order in which they run.
+  public let number: Int
+  /// Paths of its modules in the U-Net.
+  public let modules: [String]
+}
+
 /// Numbers the pieces of one pass of a U-Net.
 final class UNetPieces {
   private let checkpointing: Checkpointing
@@ -29,13 +35,13 @@ final class UNetPieces {
   }
 
   /// Runs the next piece on everything that gradients pass through.
-  func run(_ tensors: [Tensor], _ body: @escaping ([Tensor]) -> Tensor) -> Tensor {
-    let piece = count
+  func run(_ modules: [String], _ tensors: [Tensor], _ body: @escaping ([Tensor]) -> Tensor) -> Tensor {
+    let piece = UNetPiece(number: count, modules: modules)
     count += 1
     let run = { [checkpointing] in
       // Views, so that the gradients of the uses inside are summed before those of the uses outside join them: in the order
       // of checkpointing, which thus changes no bit.
-      checkpointing.includes(piece) ? checkpointed(tensors, body) : body(tensors.map { $0.expanded($0.shape) })
+      checkpointing.includes(piece.number) ? checkpointed(tensors, body) : body(tensors.map { $0.expanded($0.shape) })
     }
     return watcher?(piece, run) ?? run()
   }

@@ -5,11 +5,11 @@ public import Torch
 ///
 /// Paths of weights are the keys of diffusers' checkpoints.
 public final class UNet2DConditionModel {
-  public typealias PieceWatcher = (_ piece: Int, _ run: () -> Tensor) -> Tensor
+  public typealias PieceWatcher = (_ piece: UNetPiece, _ run: () -> Tensor) -> Tensor
 
   public let configuration: Configuration
   public var checkpointing = Checkpointing.none
-  /// Is given the number of each piece and how to run it, for measurements.
+  /// Is given each piece and how to run it, for measurements.
   public var watcher: PieceWatcher?
 
   private let convIn: Conv2d

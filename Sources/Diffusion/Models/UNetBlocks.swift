@@ -8,9 +8,11 @@ struct UNetConditions {
   let encoderHiddenStates: Tensor
   let pieces: UNetPieces
 
-  /// Runs a piece of the network. `body` gets everything that gradients pass through.
-  func run(_ inputs: [Tensor], _ body: @escaping ([Tensor], UNetConditions) -> Tensor) -> Tensor {
-    pieces.run(inputs + [timeEmbedding, encoderHiddenStates]) { [pieces] tensors in
+  /// Runs a piece of the network, which these modules make up. `body` gets everything that gradients pass through.
+  func run(
+    _ modules: [String], _ inputs: [Tensor], _ body: @escaping ([Tensor], UNetConditions) -> Tensor
+  ) -> Tensor {
+    pieces.run(modules, inputs + [timeEmbedding, encoderHiddenStates]) { [pieces] tensors in
       let conditions = UNetConditions(
         timeEmbedding: tensors[inputs.count], encoderHiddenStates: tensors[inputs.count + 1], pieces: pieces)
       return body(Array(tensors.prefix(inputs.count)), conditions)
@@ -39,10 +41,14 @@ struct UNetBlockSettings {
 private struct UNetLayer {
   let resnet: ResnetBlock2D
   let attention: Transformer2DModel?
+  /// Their paths.
+  let modules: [String]
 
   init(_ weights: Weights, _ index: Int, _ inputs: Int, _ outputs: Int, _ settings: UNetBlockSettings) {
-    resnet = settings.resnet(weights / "resnets" / index, inputs, outputs)
-    attention = settings.attention(weights / "attentions" / index, channels: outputs)
+    let places = (resnet: weights / "resnets" / index, attention: weights / "attentions" / index)
+    resnet = settings.resnet(places.resnet, inputs, outputs)
+    attention = settings.attention(places.attention, channels: outputs)
+    modules = [places.resnet.path, places.attention.path]
   }
 
   func callAsFunction(_ x: Tensor, _ conditions: UNetConditions) -> Tensor {
@@ -73,7 +79,7 @@ final class UNetDownBlock {
     var x = x
     var skips: [Tensor] = []
     for layer in layers {
-      x = conditions.run([x]) { layer($0[0], $1) }
+      x = conditions.run(layer.modules, [x]) { layer($0[0], $1) }
       skips.append(x)
     }
     if let downsampler { skips.append(downsampler(x)) }
@@ -87,8 +93,10 @@ final class UNetMidBlock {
   private let first: ResnetBlock2D
   /// The transformer and the residual block after it; nil without attention, when there is one residual block only.
   private let second: (attention: Transformer2DModel, resnet: ResnetBlock2D)?
+  private let path: String
 
   init(_ weights: Weights, channels: Int, _ settings: UNetBlockSettings) {
+    path = weights.path
     first = settings.resnet(weights / "resnets" / 0, channels, channels)
     second = settings.attention(weights / "attentions" / 0, channels: channels).map {
       ($0, settings.resnet(weights / "resnets" / 1, channels, channels))
@@ -98,9 +106,11 @@ final class UNetMidBlock {
   /// x [N, channels, H, W] → the same shape
   func callAsFunction(_ x: Tensor, _ conditions: UNetConditions) -> Tensor {
     let first = first
-    let hidden = conditions.run([x]) { first($0[0], $1.timeEmbedding) }
+    let hidden = conditions.run(["\(path).resnets.0"], [x]) { first($0[0], $1.timeEmbedding) }
     guard let second else { return hidden }
-    return conditions.run([hidden]) { second.resnet(second.attention($0[0], $1.encoderHiddenStates), $1.timeEmbedding) }
+    return conditions.run(["\(path).attentions.0", "\(path).resnets.1"], [hidden]) {
+      second.resnet(second.attention($0[0], $1.encoderHiddenStates), $1.timeEmbedding)
+    }
   }
 }
 
@@ -137,7 +147,7 @@ final class UNetUpBlock {
   func callAsFunction(_ x: Tensor, skips: some Collection<Tensor>, next: Tensor?, _ conditions: UNetConditions) -> Tensor {
     var x = x
     for (layer, skip) in zip(layers, skips.reversed()) {
-      x = conditions.run([x, skip]) { layer(Tensor.concatenated($0, along: 1), $1) }
+      x = conditions.run(layer.modules, [x, skip]) { layer(Tensor.concatenated($0, along: 1), $1) }
     }
     return upsampler?(x, height: next?.dim(2), width: next?.dim(3)) ?? x
   }
