@@ -8,6 +8,16 @@ public enum RankLimit: Sendable, Equatable {
   case energy(Double)
 }
 
+/// The largest singular values of a matrix with their vectors, and all singular values.
+struct SingularValues {
+  /// [n], in descending order.
+  let all: Tensor
+  /// U √σ of the k largest, [m, k].
+  let up: Tensor
+  /// √σ Vᵀ of the k largest, [k, n].
+  let down: Tensor
+}
+
 /// Factors of smaller rank, and what that cost.
 public struct ReducedFactors {
   public let factors: LowRankFactors
@@ -83,8 +93,7 @@ extension LowRankFactors {
   /// down and up as matrices in 64 bits, for decompositions and norms.
   package var doubles: (down: Tensor, up: Tensor) { (downMatrix.to(dtype: .float64), upMatrix.to(dtype: .float64)) }
 
-  /// The thin SVD of ΔW: U [out, k], S [k] in descending order, Vᵀ [k, in·k·k], without singular values below 1e-7 of the
-  /// largest.
+  /// The SVD of ΔW, without singular values below 1e-7 of the largest.
   ///
   /// Of ΔW = B A only r×r matrices are decomposed. With BᵀB = L Lᵀ, Q = B L⁻ᵀ has orthonormal columns and ΔW = Q (Lᵀ A), so
   ///
@@ -94,23 +103,32 @@ extension LowRankFactors {
   /// squares lose singular values below 1e-7 of the largest, which is where the numbers of a file end. A trace of the unit
   /// matrix keeps the Cholesky factor defined where columns of B depend on each other; it cancels in the product. Where r is
   /// no smaller than the weight, ΔW itself is decomposed.
-  func singularValues() -> (u: Tensor, s: Tensor, vh: Tensor) {
-    guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else { return delta().flattened(from: 1).svd() }
-    let (down, b) = doubles
-    let a = down * scale
+  ///
+  /// - Parameter limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
+  func singularValues(_ limit: RankLimit) -> SingularValues {
+    guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else {
+      let (u, s, vh) = delta().flattened(from: 1).svd()
+      let kept = Self.count(s.to(dtype: .float64).square().doubles(), limit)
+      let roots = s[0..<kept].sqrt()
+      return SingularValues(all: s, up: u.narrow(1, from: 0, count: kept) * roots, down: roots.unsqueezed(1) * vh[0..<kept])
+    }
+    let (a, b) = doubles
     let gram = b.transposed().matmul(b)
-    let trace = Swift.max(1e-13 * b.square().sum().item(), 1e-300)
+    let trace = Swift.max(1e-13 * gram.diagonal().sum().item(), 1e-300)
     let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * trace).cholesky()
     let (ascending, vectors) = l.transposed().matmul(a.matmul(a.transposed())).matmul(l).symmetricEigen()
     let energies = ascending.clamped(min: 0).flipped([0])
-    let all = energies.doubles()
-    let kept = Swift.max(all.count { $0 > 1e-14 * all[0] }, 1)
-    let s = energies[0..<kept].sqrt()
+    let present = energies.doubles()
+    let found = Swift.max(present.count { $0 > 1e-14 * present[0] }, 1)
+    let kept = Self.count(Array(present[..<found]), limit)
+    let roots = energies[0..<kept].sqrt().sqrt()
     let u = vectors.flipped([1]).narrow(1, from: 0, count: kept)
-    return (
-      b.matmul(l.transposed().solve(u)), s,
-      l.matmul(u).transposed().matmul(a) / s.clamped(min: 1e-30).unsqueezed(1)
-    )
+    // Eigenvalues are those of B A without its scale s: σ = |s| √λ, of which both sides get the root.
+    let side = abs(scale).squareRoot()
+    return SingularValues(
+      all: energies[0..<found].sqrt() * abs(scale),
+      up: b.matmul(l.transposed().solve(u * (roots * side))),
+      down: (l.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))).transposed().matmul(a))
   }
 
   /// The factors of smaller rank that are closest to ΔW; the same ones where they are thin enough.
@@ -119,15 +137,11 @@ extension LowRankFactors {
   /// has alpha = rank.
   public func reduced(to limit: RankLimit) -> ReducedFactors {
     if case .rank(let limit) = limit, rank <= limit { return ReducedFactors(self) }
-    let (u, s, vh) = singularValues()
-    let energies = s.to(dtype: .float64).square()
-    let kept = Self.count(energies.doubles(), limit)
-    if kept == rank { return ReducedFactors(self) }
-    let roots = s[0..<kept].sqrt()
+    let values = singularValues(limit)
+    if values.up.dim(1) == rank { return ReducedFactors(self) }
     let factors = LowRankFactors(
-      up: (u.narrow(1, from: 0, count: kept) * roots).to(dtype: .float32),
-      down: (roots.unsqueezed(1) * vh[0..<kept]).to(dtype: .float32), weightShape: weightShape)
-    return ReducedFactors(factors, of: rank, energies: energies)
+      up: values.up.to(dtype: .float32), down: values.down.to(dtype: .float32), weightShape: weightShape)
+    return ReducedFactors(factors, of: rank, energies: values.all.to(dtype: .float64).square())
   }
 
   /// How many of these descending energies are kept; at least one.

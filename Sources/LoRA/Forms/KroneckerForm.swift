@@ -78,12 +78,12 @@ struct KroneckerForm: LayerForm {
 
   func factors(atMost rank: Int) -> ReducedFactors {
     guard left.rank * right.rank > rank else { return ReducedFactors(factors()) }
-    let (u1, s1, v1) = left.singularValues()
-    let (u2, s2, v2) = right.singularValues()
-    let all = (s1.unsqueezed(1) * s2.unsqueezed(0)).flattened().sorted(descending: true)
-    let pairs = all.indices[0..<min(rank, all.indices.count)].ints().map { ($0 / s2.count, $0 % s2.count) }
-    func balanced(_ u: Tensor, _ s: Tensor, _ vh: Tensor) -> (Tensor, Tensor) { (u * s.sqrt(), s.sqrt().unsqueezed(1) * vh) }
-    let factors = product(balanced(u1, s1, v1), balanced(u2, s2, v2), pairs, scale: 1).to(dtype: .float32, device: .cpu)
+    let (first, second) = (left.singularValues(.rank(rank)), right.singularValues(.rank(rank)))
+    let all = (first.all.unsqueezed(1) * second.all.unsqueezed(0)).flattened().sorted(descending: true)
+    let columns = second.all.count
+    let pairs = all.indices[0..<min(rank, all.indices.count)].ints().map { ($0 / columns, $0 % columns) }
+    let factors = product((first.up, first.down), (second.up, second.down), pairs, scale: 1)
+      .to(dtype: .float32, device: .cpu)
     return ReducedFactors(factors, of: all.values.count, energies: all.values.square())
   }
 
