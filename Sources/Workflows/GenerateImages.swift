@@ -57,6 +57,7 @@ public struct GenerateImages: Workflow {
   public var batch: Int
   /// `FILE.png` for one picture, else a folder.
   public var output: String
+  /// Whether pictures that exist may be replaced. Those that a former run left in the folder then go, if this one does not make them.
   public var overwrite: Bool
 
   public init(
@@ -137,6 +138,7 @@ public struct GenerateImages: Workflow {
           to: files[picture], text: metadata.texts(of: request.source(picture), image), overwrite: overwrite)
       }
     }
+    try RunRecord<Self>.removeOutputs(recordedIn: record, except: files)
     try RunRecord(self, inputs: base.files + loras.map(\.path), outputs: files, began: began)
       .write(to: record, overwrite: overwrite)
     return files

@@ -45,6 +45,22 @@ public struct RunRecord<Settings: Workflow>: Codable {
     self.processes = processes.size > 1 ? processes.size : nil
   }
 
+  /// Takes away what the run of a record made and no new run makes again, as long as it is unchanged: left there, it would pass
+  /// for the new run's.
+  ///
+  /// - Parameters:
+  ///   - path: of the record; nothing happens where there is none that can be read.
+  ///   - kept: what the new run makes.
+  static func removeOutputs(recordedIn path: String, except kept: [String]) throws {
+    guard let bytes = FileManager.default.contents(atPath: path),
+      let former = try? JSONDecoder().decode(RunRecord.self, from: bytes)
+    else { return }
+    for output in former.outputs where !kept.contains(output.path) {
+      guard Paths.exists(output.path), try FileDigest(of: output.path) == output else { continue }
+      try FileManager.default.removeItem(atPath: output.path)
+    }
+  }
+
   func write(to path: String, overwrite: Bool) throws {
     try AtomicFile.write(JSON.text(self) + "\n", to: path, overwrite: overwrite)
   }

@@ -105,6 +105,21 @@ import Workflows
     #expect(again.status == 1 && again.errors.contains("scores.json: exists already"), "\(again.errors)")
   }
 
+  @Test("a run that replaces another leaves none of its pictures, but what has changed since")
+  func replacedPictures() throws {
+    let made = folder("made")
+    func generate(_ count: String) throws {
+      try Binary.succeed(
+        "generate", "--base", base, "--prompt", "a cat", "--steps", "1", "--count", count, "--seed", "5", "--output", made,
+        "--overwrite")
+    }
+    try generate("4")
+    try bytes(folder("made/0001-seed5.png")).write(to: URL(filePath: folder("made/0003-seed7.png")))
+    try generate("2")
+    let left = try FileManager.default.contentsOfDirectory(atPath: made).sorted()
+    #expect(left == ["0001-seed5.png", "0002-seed6.png", "0003-seed7.png", "run.json"])
+  }
+
   @Test("a prompt that is too long is warned of")
   func longPrompt() throws {
     let prompt = Array(repeating: "cat", count: 80).joined(separator: " ")

@@ -29,8 +29,6 @@ public struct Demo: Workflow {
   public var priorPictures: Int
   /// As `ziplora zip` does by default with a joint prompt, here that of both.
   public var zip: ZipOptions
-  /// Noisy pictures of each LoRA in a draw while zipping.
-  public var batch: Int
   /// Pictures of "a sbu X in szn style" that are judged.
   public var pictures: Int
   /// Sampling steps and guidance of every picture.
@@ -64,7 +62,6 @@ public struct Demo: Workflow {
     priorPictures = 24
     zip = ZipOptions(method: .joint)
     zip.seed = seed
-    batch = 4
     pictures = 48
     steps = 20
     guidance = 4
@@ -109,7 +106,7 @@ public struct Demo: Workflow {
     let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
     let exam = DemoExam(demo: self, subject: subjectExample, style: styleExample, model: model, oracle: oracle)
     let probe = try DiffusionProbe(
-      [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model, adaptsText: false, batch: batch)
+      [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model, adaptsText: false)
     let zipper = try ZipLoRA(inputs, probe: probe, options: zip)
     try zipper.optimize { state in
       progress(
@@ -133,7 +130,7 @@ public struct Demo: Workflow {
     clock.finish("generate")
 
     let errors = try adapters.mapValues {
-      try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 16, seed: seed &+ 3000).errors
+      try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 64, seed: seed &+ 3000).errors
     }
     let results = DemoResults(sheets.mapValues(\.scores), errors: errors, seconds: clock.seconds, seed: seed)
     let report = DemoReport(

@@ -50,7 +50,6 @@ public struct JudgeToybox: Workflow {
     for exhibit in Experiment.Exhibit.allCases {
       let record = "\(pictures)/\(exhibit.rawValue)/run.json"
       guard !exhibit.measures.isEmpty, try exhibit != .placed || !places.isEmpty, Paths.exists(record) else { continue }
-      // What was drawn last: a description that asked for more may have left other pictures beside these.
       let bytes = try Data(contentsOf: URL(filePath: record))
       let files = try JSONDecoder().decode(RunRecord<GenerateImages>.self, from: bytes).outputs.map(\.path)
       inputs += [record] + files
