@@ -25,8 +25,8 @@ struct ModelBenchmark: ParsableCommand {
   @Option(help: "Side of the picture in pixels; as the model was trained where none is given.")
   var size: Int?
 
-  @Option(help: "float32 or bfloat16.")
-  var dtype: DType = .bfloat16
+  @Option(help: "Type of the numbers.")
+  private var dtype = Precision.bfloat16
 
   @Option(help: "cpu, cuda or mps.")
   var device: Device = .cpu
@@ -65,7 +65,6 @@ struct ModelBenchmark: ParsableCommand {
   var seed: UInt64 = 0
 
   func validate() throws {
-    guard dtype.isFloatingPoint else { throw ValidationError("--dtype \(dtype): expected float32 or bfloat16") }
     guard device.isAvailable else { throw ValidationError("--device \(device): libtorch finds no such device") }
     guard [rank, batch, samplingSteps, repetitions, threads ?? 1, layers ?? 1].allSatisfy({ $0 > 0 }), loras > 1 else {
       throw ValidationError(
@@ -79,7 +78,7 @@ struct ModelBenchmark: ParsableCommand {
     try withTorchErrors {
       let work = try work.prepared(
         BenchmarkSettings(
-          model: model, size: size, dtype: dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch,
+          model: model, size: size, dtype: dtype.dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch,
           samplingSteps: samplingSteps, checkpointing: checkpointing ? .all : .none,
           memory: memory.map { Int($0 * 1073741824) }, seed: seed))
       figures.expectedPeak = work.expectedPeak
@@ -107,8 +106,11 @@ struct ModelBenchmark: ParsableCommand {
   }
 }
 
-extension DType: ExpressibleByArgument {
-  public init?(argument: String) { self.init(named: argument) }
+/// What a model computes in.
+private enum Precision: String, CaseIterable, ExpressibleByArgument {
+  case float32, bfloat16
+
+  var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
 }
 
 extension Device: ExpressibleByArgument {
