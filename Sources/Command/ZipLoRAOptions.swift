@@ -149,7 +149,7 @@ struct ZipLoRAOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       Where the coefficients come from: closed-form solves for them layer by layer and refines them in a few updates; joint \
-      makes a few larger updates from direct merge on; paper makes 100, each with new noise. (default: closed-form; with \
+      makes more and larger updates from direct merge on; paper makes 100, each with new noise. (default: closed-form; with \
       --joint-prompt joint)
       """))
   var method: ZipOptions.Method?
