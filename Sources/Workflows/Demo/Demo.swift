@@ -130,7 +130,7 @@ public struct Demo: Workflow {
     clock.finish("generate")
 
     let errors = try adapters.mapValues {
-      try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 64, seed: seed &+ 3000).errors
+      try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 16, seed: seed &+ 3000).errors
     }
     let results = DemoResults(sheets.mapValues(\.scores), errors: errors, seconds: clock.seconds, seed: seed)
     let report = DemoReport(
