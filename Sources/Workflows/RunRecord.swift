@@ -46,7 +46,7 @@ public struct RunRecord<Settings: Workflow>: Codable {
   }
 
   /// Takes away what the run of a record made and no new run makes again, as long as it is unchanged: left there, it would pass
-  /// for the new run's.
+  /// for the new run's. Both lie beside the record, however their paths were written.
   ///
   /// - Parameters:
   ///   - path: of the record; nothing happens where there is none that can be read.
@@ -55,9 +55,13 @@ public struct RunRecord<Settings: Workflow>: Codable {
     guard let bytes = FileManager.default.contents(atPath: path),
       let former = try? JSONDecoder().decode(RunRecord.self, from: bytes)
     else { return }
-    for output in former.outputs where !kept.contains(output.path) {
-      guard Paths.exists(output.path), try FileDigest(of: output.path) == output else { continue }
-      try FileManager.default.removeItem(atPath: output.path)
+    let folder = URL(filePath: path).deletingLastPathComponent()
+    let names = Set(kept.map(Paths.name))
+    for output in former.outputs {
+      let name = Paths.name(output.path)
+      let file = folder.appending(path: name).path
+      guard !names.contains(name), Paths.exists(file), try FileDigest(of: file).sha256 == output.sha256 else { continue }
+      try FileManager.default.removeItem(atPath: file)
     }
   }
 

@@ -108,14 +108,15 @@ import Workflows
   @Test("a run that replaces another leaves none of its pictures, but what has changed since")
   func replacedPictures() throws {
     let made = folder("made")
-    func generate(_ count: String) throws {
+    func generate(_ count: String, to output: String) throws {
       try Binary.succeed(
-        "generate", "--base", base, "--prompt", "a cat", "--steps", "1", "--count", count, "--seed", "5", "--output", made,
+        "generate", "--base", base, "--prompt", "a cat", "--steps", "1", "--count", count, "--seed", "5", "--output", output,
         "--overwrite")
     }
-    try generate("4")
+    try generate("4", to: made)
     try bytes(folder("made/0001-seed5.png")).write(to: URL(filePath: folder("made/0003-seed7.png")))
-    try generate("2")
+    // The same folder, written in another way.
+    try generate("2", to: folder("made/../made"))
     let left = try FileManager.default.contentsOfDirectory(atPath: made).sorted()
     #expect(left == ["0001-seed5.png", "0002-seed6.png", "0003-seed7.png", "run.json"])
   }
