@@ -40,7 +40,9 @@ import Training
     return try ZipLoRA(inputs, probe: probe, options: ZipOptions(method: .paper))
   }
 
-  /// From 8 % below to 12 % above what a step holds, with nothing, some and all pieces computed again.
+  /// From 8 % below to 12 % above what a step holds, with nothing and with all pieces computed again. With some, which ones depends
+  /// on the heap of the test process; what is foreseen then counts the work of all, and is up to a fifth above (training
+  /// Toybox, seven of eleven pieces: 7.4 MB for 6.2).
   ///
   /// - Parameter step: prepares one.
   private func check(
@@ -63,7 +65,8 @@ import Training
       }
       held.append(peak)
       let ratio = Double(plan.tensors) / Double(peak)
-      #expect(0.92...1.12 ~= ratio, "\(plan) held \(peak)", sourceLocation: sourceLocation)
+      let isBetween = plan.again > 0 && plan.again < plans[1].again
+      #expect(0.92...(isBetween ? 1.22 : 1.12) ~= ratio, "\(plan) held \(peak)", sourceLocation: sourceLocation)
     }
     #expect(Double(held[1]) < 0.7 * Double(held[0]), "\(held)", sourceLocation: sourceLocation)
   }
