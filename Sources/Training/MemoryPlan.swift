@@ -155,7 +155,7 @@ public struct MemoryPlan: Sendable, Equatable {
       pieces = found.pieces
       rest = found.kept - pieces.reduce(0) { $0 + $1.kept }
       work = found.peak - found.kept
-      workAgain = max(work, again - rest - pieces.mostKept(again: Set(pieces.map(\.number))))
+      workAgain = max(work, again - rest - pieces.mostHeld(again: Set(pieces.map(\.number))))
     }
   }
 
@@ -182,7 +182,7 @@ public struct MemoryPlan: Sendable, Equatable {
     }
 
     func peak(_ again: Set<Int>) -> Int {
-      rest + pieces.mostKept(again: again) + (again.isEmpty ? work : workAgain)
+      rest + pieces.mostHeld(again: again, work: work, workAgain: workAgain)
     }
 
     /// Pieces that save anything, those first that save most for what it costs to compute them again.
@@ -200,12 +200,13 @@ public struct MemoryPlan: Sendable, Equatable {
 
 extension [MemoryPlan.Sample.Piece] {
   /// The backward pass goes from the last piece to the first. When it reaches a piece, those after it are gone, those before
-  /// it are kept or are their results only, and it is there as a whole.
-  fileprivate func mostKept(again: Set<Int>) -> Int {
+  /// it are kept or are their results only, and it is there as a whole, beside what it takes to pass back through it.
+  fileprivate func mostHeld(again: Set<Int>, work: Int = 0, workAgain: Int = 0) -> Int {
     var (kept, most) = (0, 0)
     for piece in self {
-      most = Swift.max(most, kept + piece.kept)
-      kept += again.contains(piece.number) ? Swift.min(piece.output, piece.kept) : piece.kept
+      let isAgain = again.contains(piece.number)
+      most = Swift.max(most, kept + piece.kept + (isAgain ? workAgain : work))
+      kept += isAgain ? Swift.min(piece.output, piece.kept) : piece.kept
     }
     return most
   }
