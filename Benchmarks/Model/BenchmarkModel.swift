@@ -37,9 +37,9 @@ struct BenchmarkModel {
       vae = try AutoencoderKL(.init(), autoencoder.root)
       if parts.contains(.autoencoder) { pool.fill(autoencoder.parameters) }
     } else {
-      let folder = try CheckpointFolder(path: name)
-      (unet, store) = try folder.unet(dtype: dtype, device: device)
-      vae = try folder.vae(dtype: dtype, device: device).0
+      let checkpoint = try Checkpoint(path: name)
+      (unet, store) = try checkpoint.unet(dtype: dtype, device: device)
+      vae = try checkpoint.vae(dtype: dtype, device: device).0
     }
     pixelsPerLatent = vae.scale
     projections = .joining([(.unet, store.projections)])

@@ -12,8 +12,9 @@ namespace ctorch {
 
 inline ct_error message(const char *text) {
   char *copy = ::strdup(text);
-  // Even the copy may not fit: a static text cannot be freed, so hand out the shortest allocation or die here.
-  return copy != nullptr ? copy : static_cast<char *>(std::calloc(1, 1));
+  // Even the copy may not fit: NULL would mean success, and a static text cannot be freed.
+  if (copy == nullptr) std::abort();
+  return copy;
 }
 
 template <typename Body> ct_error guarded(Body &&body) noexcept {

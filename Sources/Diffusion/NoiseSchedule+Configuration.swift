@@ -131,6 +131,11 @@ extension NoiseSchedule.Configuration: Codable {
       setAlphaToOne: try container.setting(.setAlphaToOne, default: true),
       rescaleBetasZeroSNR: try container.setting(.rescaleBetasZeroSNR, default: false),
       useKarrasSigmas: try container.setting(.useKarrasSigmas, default: false))
+    // The two that clip unless told otherwise (diffusers: schedulers/scheduling_ddim.py, scheduling_ddpm.py).
+    guard !["DDIMScheduler", "DDPMScheduler"].contains(className) || container.contains(.clipSample) else {
+      let found = "absent, which means true for \(className)"
+      throw ConfigurationError(.unsupported(key: "clip_sample", found: found, supported: ["false"]))
+    }
     try validate()
   }
 

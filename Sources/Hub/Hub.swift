@@ -24,29 +24,34 @@ public struct Hub: Sendable {
     self.backoff = backoff
   }
 
-  /// The folder in the cache with the files of a selection; nil where the cache lacks one. Asks nobody.
+  /// The folder in the cache with the files of a selection; nil where the cache lacks one. Asks nobody, so that a variant stands
+  /// in for weights that only the hub has.
   public func cached(_ id: HubID, _ selection: HubSelection) async -> String? {
-    try? await local(id, selection)
+    try? await local(id, selection, isAll: true)
   }
 
   /// The folder in the cache with the files of a selection, which are fetched where they are missing.
   ///
-  /// What the cache has is used as it is, without asking for something newer. What came before an error stays and need not
-  /// come again.
+  /// What the cache has is used as it is, without asking for something newer; but another variant than the one asked for only
+  /// where the hub has no better one or does not answer. What came before an error stays and need not come again.
   ///
   /// - Parameter report: hears of the download.
   /// - Throws: `HubError`; `CancellationError` when the task is cancelled.
   public func snapshot(
     of id: HubID, _ selection: HubSelection, report: @escaping @Sendable (Progress) -> Void = { _ in }
   ) async throws -> String {
-    if let folder = await cached(id, selection) { return folder }
-    guard !environment.isOffline else { throw try await offline(id, selection, cause: "HF_HUB_OFFLINE forbids to fetch it") }
+    if let folder = try? await local(id, selection, isAll: false) { return folder }
+    guard !environment.isOffline else {
+      if let folder = await cached(id, selection) { return folder }
+      throw try await offline(id, selection, cause: "HF_HUB_OFFLINE forbids to fetch it")
+    }
     return try await HTTPClient.withHTTPClient(configuration: HubServer.configuration) { client in
       let server = HubServer(client: client, id: id, environment: environment, backoff: backoff)
       let listing: HubListing
       do {
         listing = try await server.listing()
       } catch let error as HubError {
+        if let folder = await cached(id, selection) { return folder }
         guard case .unreachable(let cause, let address) = error.reason else { throw error }
         throw try await offline(id, selection, cause: "\(address) could not be reached (\(cause))")
       }
@@ -58,15 +63,16 @@ public struct Hub: Sendable {
   /// The error that names what is missing.
   private func offline(_ id: HubID, _ selection: HubSelection, cause: String) async throws -> HubError {
     let cache = HubCache(id, root: environment.cache)
-    let plan = try await HubPlan(selection, of: CachedFiles(folder: cache.snapshot(cache.commit ?? "none")))
+    let plan = try await HubPlan(selection, of: CachedFiles(cache: cache, commit: cache.commit ?? "none", isAll: true))
     return HubError(id: id, reason: .offline(cause: cause, missing: plan.missing, folder: environment.cache))
   }
 
   /// A snapshot that has everything.
-  private func local(_ id: HubID, _ selection: HubSelection) async throws -> String? {
+  private func local(_ id: HubID, _ selection: HubSelection, isAll: Bool) async throws -> String? {
     let cache = HubCache(id, root: environment.cache)
-    guard let folder = cache.commit.map(cache.snapshot) else { return nil }
-    return try await HubPlan(selection, of: CachedFiles(folder: folder)).missing.isEmpty ? folder : nil
+    guard let commit = cache.commit else { return nil }
+    let files = CachedFiles(cache: cache, commit: commit, isAll: isAll)
+    return try await HubPlan(selection, of: files).missing.isEmpty ? files.folder : nil
   }
 }
 
@@ -93,6 +99,7 @@ struct HubDownload {
       try await get(name) { report(Hub.Progress(bytes: before.bytes + $0, total: before.total)) }
       progress.bytes += size
     }
+    for name in plan.absent { try cache.rememberAbsence(of: name, in: listing.commit) }
     try cache.remember(listing.commit)
     return cache.snapshot(listing.commit)
   }
@@ -116,9 +123,10 @@ private struct RemoteFiles: HubFiles {
   let download: HubDownload
 
   func has(_ name: String) -> Bool { download.listing.files[name] != nil }
+  func lacks(_ name: String) -> Bool { !has(name) }
 
   func data(_ name: String) async throws -> Data {
     try await download.get(name)
-    return try CachedFiles(folder: download.cache.snapshot(download.listing.commit)).data(name)
+    return try CachedFiles(cache: download.cache, commit: download.listing.commit, isAll: false).data(name)
   }
 }

@@ -7,8 +7,8 @@ internal import Foundation
 #endif
 
 /// The part of the Hugging Face cache that belongs to one model, in the layout that Python reads and writes too:
-/// `blobs/HASH` with the contents, `snapshots/COMMIT/NAME` that link to them, `refs/REVISION` with commits
-/// (huggingface_hub: file_download.py).
+/// `blobs/HASH` with the contents, `snapshots/COMMIT/NAME` that link to them, `refs/REVISION` with commits,
+/// `.no_exist/COMMIT/NAME` for files that a commit lacks (huggingface_hub: file_download.py).
 struct HubCache: Sendable {
   let id: HubID
   let folder: String
@@ -81,6 +81,24 @@ struct HubCache: Sendable {
     }
   }
 
+  private func absence(of name: String, in commit: String) -> String { "\(folder)/.no_exist/\(commit)/\(name)" }
+
+  /// Whether a commit is known to have no such file.
+  func isAbsent(_ name: String, in commit: String) -> Bool {
+    FileManager.default.fileExists(atPath: absence(of: name, in: commit))
+  }
+
+  /// Remembers that a commit has no such file, so that the hub need not be asked again.
+  func rememberAbsence(of name: String, in commit: String) throws {
+    let path = absence(of: name, in: commit)
+    try makeFolder(of: path)
+    do {
+      try Data().write(to: URL(filePath: path))
+    } catch {
+      throw unwritable(path, error.localizedDescription)
+    }
+  }
+
   private func makeFolder(of path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
     do {
@@ -97,9 +115,15 @@ struct HubCache: Sendable {
 
 /// A snapshot as it is.
 struct CachedFiles: HubFiles {
-  let folder: String
+  let cache: HubCache
+  let commit: String
+  /// Whether nothing more can be had: what is not there is nowhere.
+  let isAll: Bool
+
+  var folder: String { cache.snapshot(commit) }
 
   // Follows the link, which may lead nowhere.
   func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(folder)/\(name)") }
+  func lacks(_ name: String) -> Bool { isAll ? !has(name) : cache.isAbsent(name, in: commit) }
   func data(_ name: String) throws -> Data { try Data(contentsOf: URL(filePath: "\(folder)/\(name)")) }
 }

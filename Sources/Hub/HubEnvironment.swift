@@ -25,6 +25,11 @@ public struct HubEnvironment: Sendable {
       names.lazy.compactMap { variables[$0] }.first { !$0.isEmpty }
     }
     func expanded(_ path: String) -> String { (path as NSString).expandingTildeInPath }
+    // huggingface_hub: utils/_auth.py _clean_token
+    func cleaned(_ token: String?) -> String? {
+      let cleaned = token?.filter { !$0.isNewline }.trimmingCharacters(in: .whitespaces)
+      return cleaned?.isEmpty == false ? cleaned : nil
+    }
     let home = expanded(value("HF_HOME") ?? "\(value("XDG_CACHE_HOME") ?? "~/.cache")/huggingface")
     let tokenFile = expanded(value("HF_TOKEN_PATH") ?? "\(home)/token")
     let endpoint = value("HF_ENDPOINT") ?? "https://huggingface.co"
@@ -32,8 +37,8 @@ public struct HubEnvironment: Sendable {
     self.init(
       cache: expanded(value("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") ?? "\(home)/hub"),
       endpoint: endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint,
-      token: value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-        ?? (try? String(contentsOfFile: tokenFile, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines),
+      token: cleaned(value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+        ?? cleaned(try? String(contentsOfFile: tokenFile, encoding: .utf8)),
       isOffline: ["1", "ON", "YES", "TRUE"].contains(offline))
   }
 

@@ -4,6 +4,8 @@ public struct HubError: Error, CustomStringConvertible, Equatable {
     /// Nothing may or can be fetched; what the cache lacks.
     case offline(cause: String, missing: [String], folder: String)
     case unauthorized(hasToken: Bool, endpoint: String)
+    /// The token has characters that no header may have. It is a secret and not told.
+    case malformedToken(endpoint: String)
     case notFound(endpoint: String)
     case status(Int, address: String)
     case unreachable(String, address: String)
@@ -33,6 +35,9 @@ public struct HubError: Error, CustomStringConvertible, Equatable {
         + (hasToken
           ? "The token in use does not open it: accept its terms at \(endpoint)/\(id.repository) or use another token in HF_TOKEN"
           : "Accept its terms at \(endpoint)/\(id.repository) and give a token in HF_TOKEN (\(endpoint)/settings/tokens)")
+    case .malformedToken(let endpoint):
+      "\(id): the token in HF_TOKEN, or in the file where Python keeps it, is none: it has other characters than the visible ones of "
+        + "ASCII; copy it again from \(endpoint)/settings/tokens"
     case .notFound(let endpoint):
       "\(id): there is no such folder or file here, and no such model or revision at \(endpoint); is it spelled as there?"
     case .status(let code, let address):

@@ -2,7 +2,7 @@ internal import Foundation
 
 /// Which files of a repository are needed.
 public enum HubSelection: Sendable, Equatable {
-  /// A text-to-image model in diffusers' layout; weights in that variant, or those that diffusers would take.
+  /// A text-to-image model in diffusers' layout; weights in that variant, where a part has it.
   case pipeline(variant: String?)
   /// The configurations of one, without weights.
   case configurations
@@ -17,6 +17,8 @@ public enum HubSelection: Sendable, Equatable {
 /// A repository, or what the cache has of one.
 protocol HubFiles {
   func has(_ name: String) -> Bool
+  /// Whether it is certain that the repository has no such file.
+  func lacks(_ name: String) -> Bool
   /// The content of a small file.
   func data(_ name: String) async throws -> Data
 }
@@ -40,6 +42,11 @@ private struct ShardIndex: Decodable {
 struct HubPlan {
   private(set) var files: [String] = []
   private(set) var missing: [String] = []
+  /// Weights that would be better than those taken, but that the repository is known to lack.
+  private(set) var absent: [String] = []
+  /// What networks lack in the variant asked for, which is an error where none has it.
+  private var lackingVariant: [String] = []
+  private var hasVariant = false
 
   init(_ selection: HubSelection, of repository: some HubFiles) async throws {
     switch selection {
@@ -57,6 +64,7 @@ struct HubPlan {
       }
       for folder in folders.isEmpty ? [""] : folders { addTokenizer(folder, repository) }
     }
+    if !hasVariant { missing += lackingVariant }
   }
 
   /// What `model_index.json` names, as far as it is used here: no safety checker, no feature extractor.
@@ -90,18 +98,29 @@ struct HubPlan {
   }
 
   /// A configuration with its weights in one file or several, under the names that diffusers and transformers give them.
+  ///
+  /// Without the variant asked for the full weights will do, as long as some network has it (diffusers:
+  /// pipelines/pipeline_loading_utils.py variant_compatible_siblings), and without these those in half precision.
   private mutating func addNetwork(
     _ folder: String, _ stem: String, _ variant: String?, weights: Bool, _ repository: some HubFiles
   ) async throws {
     add([["\(folder)config.json"]], repository)
     guard weights else { return }
-    let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).flatMap { (variant: String?) in
+    let variants = (variant.map { [$0] } ?? []) + [nil, "fp16"]
+    let candidates = variants.map { variant in
       let infix = variant.map { ".\($0)" } ?? ""
       return ["\(folder)\(stem)\(infix).safetensors", "\(folder)\(stem).safetensors.index\(infix).json"]
     }
-    add(candidates.map { [$0] }, repository)
-    guard let index = candidates.first(where: repository.has), index.hasSuffix(".json") else { return }
-    let shards = Set(try JSONDecoder().decode(ShardIndex.self, from: try await repository.data(index)).weight_map.values)
+    let lacking = candidates.prefix { $0.allSatisfy(repository.lacks) }
+    guard let file = candidates.dropFirst(lacking.count).first?.first(where: repository.has) else {
+      missing.append(candidates[0][0])
+      return
+    }
+    files.append(file)
+    absent += lacking.joined()
+    if lacking.isEmpty { hasVariant = true } else if variant != nil { lackingVariant.append(candidates[0][0]) }
+    guard file.hasSuffix(".json") else { return }
+    let shards = Set(try JSONDecoder().decode(ShardIndex.self, from: try await repository.data(file)).weight_map.values)
     add([shards.sorted().map { folder + $0 }], repository)
   }
 

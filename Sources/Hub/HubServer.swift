@@ -119,7 +119,12 @@ struct HubServer {
   private func get(_ address: String, from start: Int = 0) async throws -> HTTPClientResponse {
     var request = HTTPClientRequest(url: address)
     request.headers.add(name: "User-Agent", value: "ziplora")
-    if let token = environment.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    if let token = environment.token {
+      guard token.utf8.allSatisfy({ (UInt8(ascii: "!")...UInt8(ascii: "~")).contains($0) }) else {
+        throw HubError(id: id, reason: .malformedToken(endpoint: environment.endpoint))
+      }
+      request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    }
     if start > 0 { request.headers.add(name: "Range", value: "bytes=\(start)-") }
     // No limit to how long it takes as long as something comes.
     return try await client.execute(request, deadline: .distantFuture)

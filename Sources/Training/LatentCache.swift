@@ -30,9 +30,7 @@ public struct LatentCache {
           let posterior = model.vae.encode(
             pixels.unsqueezed(0).to(dtype: store?.dtype ?? .float32, device: store?.device ?? .cpu))
           let deviation = (posterior.logVariance.to(dtype: .float32) * 0.5).exp()
-          return (
-            model.vae.normalized(posterior.mean.to(dtype: .float32)), deviation * model.vae.configuration.scalingFactor
-          )
+          return (model.vae.normalized(posterior.mean.to(dtype: .float32)), model.vae.normalizedDeviation(deviation))
         }
       }
     }

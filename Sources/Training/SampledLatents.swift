@@ -27,7 +27,7 @@ public struct SampledLatents: ReferenceLatents {
   }
 
   public let prompts: [String]
-  /// float32 [pictures, steps, C, h, w].
+  /// [pictures, steps, C, h, w], in the model's type.
   let latents: Tensor
   /// int64 [steps].
   let timesteps: Tensor

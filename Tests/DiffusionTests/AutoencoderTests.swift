@@ -20,14 +20,25 @@ import Torch
     (statistics.latentsMean, statistics.latentsStd) = ([0, 1, 2, 3], [1, 2, 4, 8])
     let latents = Tensor.full([1, 4, 1, 1], 3.0)
     // diffusers: train_dreambooth_lora_sdxl.py (statistics), pipeline_flux.py (shift)
-    for (configuration, expected) in [
-      (Self.small, [3.0, 3, 3, 3]), (shifted, [2.75, 2.75, 2.75, 2.75]), (statistics, [3, 1, 0.25, 0]),
+    for (configuration, expected, deviations) in [
+      (Self.small, [3.0, 3, 3, 3], [1.0, 1, 1, 1]), (shifted, [2.75, 2.75, 2.75, 2.75], [1, 1, 1, 1]),
+      (statistics, [3, 1, 0.25, 0], [1, 0.5, 0.25, 0.125]),
     ] {
       let (vae, _) = try make(configuration)
+      func expectEqual(_ found: Tensor, _ expected: [Double]) {
+        let wanted = Tensor(expected.map { Float($0 * 0.13025) }, shape: [1, 4, 1, 1])
+        let error = (found - wanted).abs().max().item()
+        #expect(error < 1e-6, "\(error)")
+      }
       let normalized = vae.normalized(latents)
-      let wanted = Tensor(expected.map { Float($0 * 0.13025) }, shape: [1, 4, 1, 1])
-      #expect((normalized - wanted).abs().max().item() < 1e-6)
+      expectEqual(normalized, expected)
       #expect((vae.denormalized(normalized) - latents).abs().max().item() < 1e-6)
+      let deviation = vae.normalizedDeviation(.ones([1, 4, 1, 1]))
+      expectEqual(deviation, deviations)
+      // Of mean and deviation come the latents that diffusers draws and then normalises.
+      let noise = Tensor.randn([1, 4, 1, 1], generator: Generator(seed: 4))
+      let error = (normalized + deviation * noise - vae.normalized(latents + noise)).abs().max().item()
+      #expect(error < 1e-6, "\(error)")
     }
   }
 

@@ -4,12 +4,13 @@ import OrderedCollections
 import SafeTensors
 import TestSupport
 import Testing
+import Tokenization
 import Torch
 
 @Suite struct CheckpointTests {
   @Test("all parts of pipelines that published and today's libraries wrote", arguments: ["sdxl", "sd15"])
   func pipelines(name: String) throws {
-    let checkpoint = try CheckpointFolder(path: "\(goldens)/pipelines/\(name)")
+    let checkpoint = try Checkpoint(path: "\(goldens)/pipelines/\(name)")
     let (unet, weights) = try checkpoint.unet(dtype: .bfloat16)
     #expect(weights.parameters.values.allSatisfy { $0.dtype == .bfloat16 })
     _ = try checkpoint.vae()
@@ -18,8 +19,7 @@ import Torch
     #expect(textWeights.parameters.keys.allSatisfy { $0.hasPrefix("text_model.") })
     #expect(textWeights.projections.keys.contains("text_model.encoder.layers.0.self_attn.q_proj"))
     var width = text.configuration.hiddenSize
-    #expect(checkpoint.hasTextEncoder2 == (name == "sdxl"))
-    if checkpoint.hasTextEncoder2 { width += try checkpoint.textEncoder2().0.configuration.hiddenSize }
+    if name == "sdxl" { width += try checkpoint.textEncoder(1).0.configuration.hiddenSize }
     #expect(unet.configuration.crossAttentionDim == .one(width))
   }
 
@@ -143,12 +143,62 @@ import Torch
     #expect(store.parameters.values.allSatisfy { $0.dtype == .float32 })
   }
 
+  @Test("of a variant that only some parts have, the other parts are as without it")
+  func partialVariant() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.copy("pipelines/sd15")
+    let plain = try Checkpoint(path: path)
+    let changed = try plain.unet().1.parameters.mapValues { $0 + 1 }
+    try saveSafeTensors(changed, to: "\(path)/unet/diffusion_pytorch_model.non_ema.safetensors")
+    let (vae, text) = (try plain.vae().1, try plain.textEncoder().1)
+    // Full weights are not the last resort.
+    try FileManager.default.moveItem(
+      atPath: "\(path)/vae/diffusion_pytorch_model.safetensors",
+      toPath: "\(path)/vae/diffusion_pytorch_model.fp16.safetensors")
+    let checkpoint = try Checkpoint(path: path, .init(variant: "non_ema"))
+    let unet = try checkpoint.unet().1
+    #expect(unet.parameters.keys == changed.keys)
+    #expect(zip(unet.parameters.values, changed.values).allSatisfy { $0.equals($1) })
+    try expectEqual(try checkpoint.vae().1, vae)
+    try expectEqual(try checkpoint.textEncoder().1, text)
+
+    let error = try #require(throws: CheckpointError.self) { try Checkpoint(path: path, .init(variant: "bf16")) }
+    #expect(
+      error.description
+        == "\(path): no part has weights of the variant bf16; expected one of diffusion_pytorch_model.bf16.safetensors, "
+        + "diffusion_pytorch_model.safetensors.index.bf16.json, model.bf16.safetensors, model.safetensors.index.bf16.json; "
+        + "without --variant, the full weights are read")
+  }
+
+  @Test("one tokenizer for all text encoders leaves each its padding, in both layouts", arguments: ["tokenizer", "tokenizer_2"])
+  func sharedTokenizer(name: String) throws {
+    let file = try OriginalCheckpoint("sdxl")
+    let own = try DiffusionModel(folder: file.pipeline)
+    let tokenizer = "\(file.pipeline)/\(name)"
+    let sizes = SizeConditioning(height: 48, width: 48)
+    for checkpoint in [
+      try Checkpoint(path: file.pipeline, .init(tokenizer: tokenizer)), try file.open({ $0.tokenizer = tokenizer }),
+    ] {
+      let shared = try DiffusionModel(checkpoint)
+      for prompt in ["a sbu cat", "a cat! !", ""] {
+        for (found, expected) in zip(shared.textEncoders, own.textEncoders) {
+          #expect(found.tokenizer.encode(prompt) == expected.tokenizer.encode(prompt))
+        }
+        let (found, expected) = (shared.conditioning([prompt], sizes: sizes), own.conditioning([prompt], sizes: sizes))
+        #expect(found.states.equals(expected.states))
+        // The projection lies transposed in the file: sums in another order.
+        let error = difference(try #require(found.added).textEmbeds, try #require(expected.added).textEmbeds)
+        #expect(error < 1e-6, "\(error)")
+      }
+    }
+  }
+
   @Test("folders that are no checkpoints")
   func missing() throws {
     let folder = try TemporaryFolder()
-    let none = #expect(throws: CheckpointError.self) { try CheckpointFolder(path: "\(folder.path)/absent") }
+    let none = #expect(throws: CheckpointError.self) { try ModelFolder(path: "\(folder.path)/absent") }
     #expect(none?.description.contains("absent: no such folder; expected a model in the layout of diffusers") == true)
-    let part = #expect(throws: CheckpointError.self) { try CheckpointFolder(path: folder.path).unet() }
+    let part = #expect(throws: CheckpointError.self) { try Checkpoint(path: folder.path).unet() }
     #expect(part?.description.contains("/unet: no such folder") == true)
     let configuration = #expect(throws: ConfigurationError.self) { try ModelFolder(path: folder.path).unet() }
     #expect(configuration?.description.hasPrefix("\(folder.path)/config.json: cannot be read") == true)

@@ -245,6 +245,12 @@ import Torch
     #expect(read.betaEnd == 0.012)
   }
 
+  @Test("schedulers that clip by default are read where the file says that they do not", arguments: ["DDIM", "DDPM"])
+  func clipping(name: String) throws {
+    let read = try decode(#"{"_class_name": "\#(name)Scheduler", "clip_sample": false}"#)
+    #expect(read == NoiseSchedule.Configuration(className: "\(name)Scheduler"))
+  }
+
   @Test("trained betas take the place of a formula")
   func trainedBetas() throws {
     let schedule = NoiseSchedule(try decode(#"{"num_train_timesteps": 3, "trained_betas": [0.5, 0.25, 0.125]}"#))
@@ -262,6 +268,11 @@ import Torch
       (#"{"timestep_spacing": "even"}"#, #"supported: "linspace", "leading", "trailing""#),
       (#"{"use_exponential_sigmas": true}"#, "use_exponential_sigmas is true, which is not supported"),
       (#"{"clip_sample": true}"#, "clip_sample is true"),
+      (
+        #"{"_class_name": "DDIMScheduler"}"#,
+        "clip_sample is absent, which means true for DDIMScheduler, which is not supported; supported: false"
+      ),
+      (#"{"_class_name": "DDPMScheduler"}"#, "clip_sample is absent, which means true for DDPMScheduler"),
       (#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, #"_class_name is "FlowMatchEulerDiscreteScheduler""#),
       (#"{"trained_betas": [0.1]}"#, "trained_betas is 1 numbers, expected num_train_timesteps = 1000 numbers"),
       (#"{"beta_end": 2}"#, "beta_end is 2.0, expected a variance between 0 and 1"),

@@ -40,7 +40,7 @@ import Torch
     ] {
       try FileManager.default.copyItem(atPath: "\(goldens)/\(golden)", toPath: "\(folder.path)/\(part)")
     }
-    let parts = try CheckpointFolder(path: folder.path)
+    let parts = try Checkpoint(path: folder.path)
     let (unet, text) = (try parts.unet().1, try parts.textEncoder().1)
     var tensors = try OriginalGolden("sd2.unet").originals(of: unet.parameters)
     tensors.merge(try OriginalGolden("sd2.text_encoder").originals(of: text.parameters)) { a, _ in a }
@@ -143,7 +143,7 @@ import Torch
   @Test("an autoencoder of its own: a folder, and a file with either names")
   func otherAutoencoder() throws {
     let checkpoint = try OriginalCheckpoint("sdxl")
-    let configuration = try CheckpointFolder(path: checkpoint.pipeline).vae().0.configuration
+    let configuration = try Checkpoint(path: checkpoint.pipeline).vae().0.configuration
     let store = WeightStore(.random(Generator(seed: 9)))
     _ = try AutoencoderKL(configuration, store.root)
     let folder = "\(checkpoint.folder.path)/other"

@@ -34,6 +34,11 @@ import Testing
     #expect(other.endpoint == "https://mirror")
     #expect(other.token == "t")
     #expect(other.isOffline)
+    for (token, expected) in [(" t\r\n", "t"), ("a\r\nb\n", "ab"), ("\n", "from file"), (" ", "from file")] {
+      #expect(HubEnvironment(["HF_HOME": home, "HF_TOKEN": token]).token == expected)
+    }
+    try "\r\n".write(toFile: "\(home)/token", atomically: true, encoding: .utf8)
+    #expect(HubEnvironment(["HF_HOME": home, "HF_TOKEN": "\n"]).token == nil)
     #expect(HubEnvironment(["XDG_CACHE_HOME": "/x", "HF_HOME": ""]).cache == "/x/huggingface/hub")
     #expect(HubEnvironment(["HF_HOME": "~/h"]).cache == "\(NSHomeDirectory())/h/hub")
     #expect(HubEnvironment(["HF_HUB_OFFLINE": "0"]).isOffline == false)

@@ -78,6 +78,60 @@ import Testing
       try await failure(server, .autoencoder(variant: nil)).contains("lacks config.json, diffusion_pytorch_model.safetensors"))
   }
 
+  @Test("weights in half precision do for full ones only where the hub has no full ones or does not answer")
+  func halfPrecision() async throws {
+    let server = try server()
+    // What Python leaves of variant="fp16".
+    _ = try await fetch(server, .pipeline(variant: "fp16"))
+    let halves = cache.files(cache.snapshot)
+    let nowhere = Hub(HubEnvironment(cache: cache.path, endpoint: "http://127.0.0.1:9"), backoff: .zero)
+    let busy = try self.server { _, _ in Answer(status: 503) }
+    for hub in [cache.hub(server, isOffline: true), nowhere, cache.hub(busy)] {
+      #expect(try await hub.snapshot(of: FakeModel.id, .pipeline(variant: nil)) == cache.snapshot)
+    }
+    #expect(cache.files(cache.snapshot) == halves)
+    _ = try await fetch(server)
+    #expect(try isWhole())
+
+    var model = model
+    for name in FakeModel.needed where name.hasSuffix(".safetensors") { model.files[name] = nil }
+    let half = model
+    let poor = try ScriptedServer { request, _ in half.answer(request) }
+    let other = TemporaryCache()
+    // Fetched as the variant that it is, asked for once more whether there is something better, then known.
+    for variant in ["fp16", nil, nil] {
+      #expect(try await other.hub(poor).snapshot(of: FakeModel.id, .pipeline(variant: variant)) == other.snapshot)
+    }
+    #expect(other.files(other.snapshot) == halves)
+    #expect(poor.paths.count { $0 == FakeModel.listing } == 2)
+    let absent = ["text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"]
+    #expect(
+      other.files("\(other.model)/.no_exist/\(FakeModel.commit)")
+        == absent.flatMap { ["\($0).safetensors", "\($0).safetensors.index.json"] })
+  }
+
+  @Test("a variant that only the U-Net has, and one that is on the hub beside the weights in the cache")
+  func partialVariant() async throws {
+    var model = model
+    model.files["unet/diffusion_pytorch_model.non_ema.safetensors"] = FakeModel.bytes(600, 11)
+    let whole = model
+    let server = try ScriptedServer { request, _ in whole.answer(request) }
+    let needed = FakeModel.needed.map { $0.replacing(FakeModel.large, with: "unet/diffusion_pytorch_model.non_ema.safetensors") }
+    for _ in 0..<2 { _ = try await fetch(server, .pipeline(variant: "non_ema")) }
+    #expect(cache.files(cache.snapshot) == needed)
+    #expect(server.paths.count { $0 == FakeModel.listing } == 1)
+
+    _ = try await fetch(server)
+    let offline = try await #require(throws: HubError.self) {
+      try await cache.hub(server, isOffline: true).snapshot(of: FakeModel.id, .pipeline(variant: "fp16"))
+    }
+    let halves = ["text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"]
+      .map { "\($0).fp16.safetensors" }
+    #expect(offline.description.hasSuffix("hf download org/tiny --revision main \(halves.joined(separator: " "))"))
+    _ = try await fetch(server, .pipeline(variant: "fp16"))
+    #expect(Set(cache.files(cache.snapshot)) == Set(FakeModel.needed + needed + halves))
+  }
+
   @Test("an encoder of pictures, with its preprocessing, and with its tokenizer where it knows texts")
   func imageEncoders() async throws {
     let needed = ["config.json", "model.safetensors", "preprocessor_config.json"]
@@ -236,6 +290,18 @@ import Testing
     #expect(try await failure(server).contains("give a token in HF_TOKEN"))
     #expect(try await failure(server, token: "x").contains("The token in use does not open it"))
     #expect(server.requests.count == 3)
+  }
+
+  @Test(
+    "a token that no header can carry is refused without telling it",
+    arguments: ["hf_secret\u{1}", "hf_secret key", "hf_sécret"])
+  func malformedToken(token: String) async throws {
+    let server = try server()
+    let message = try await failure(server, token: token)
+    #expect(!message.contains(token) && !message.contains("secret"))
+    #expect(message.hasPrefix("org/tiny: the token in HF_TOKEN, or in the file where Python keeps it, is none"))
+    #expect(message.hasSuffix("copy it again from \(server.address)/settings/tokens"))
+    #expect(server.requests.isEmpty)
   }
 
   @Test func notFound() async throws {

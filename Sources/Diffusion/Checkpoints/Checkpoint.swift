@@ -12,11 +12,13 @@ public import Torch
 public struct Checkpoint: Sendable {
   /// What a user can choose. A choice replaces what the checkpoint says, or is an error.
   public struct Choices: Sendable, Equatable, Codable {
-    /// Precision of the files in a folder, such as `fp16`.
+    /// Which weights of a folder to read, such as those in `fp16`, for the parts that have them; nil for the full ones. Where a
+    /// part has no full ones, those in `fp16` are read.
     public var variant: String?
     /// Another autoencoder: a folder with its `config.json`, or a safetensors file.
     public var vae: String?
-    /// Other tokenizers: a folder with `tokenizer` and `tokenizer_2`, or one tokenizer for all text encoders.
+    /// Other tokenizers: a folder with `tokenizer` and `tokenizer_2`, or one tokenizer for all text encoders, each of which keeps
+    /// what fills up its texts.
     public var tokenizer: String?
     /// For a checkpoint in one file: a folder in diffusers' layout whose configurations hold instead of the family's own.
     /// Weights need not be there.
@@ -173,9 +175,9 @@ protocol CheckpointLayout: Sendable {
 
 /// A folder with tokenizers in folders of their own, or with one tokenizer itself.
 struct TokenizerFolders {
-  let path: String
+  private let path: String
   /// Whether the folder is itself the only tokenizer.
-  let isShared: Bool
+  private let isShared: Bool
 
   /// - Throws: `CheckpointError` where there is no such folder.
   init(path: String) throws {
@@ -183,7 +185,17 @@ struct TokenizerFolders {
     isShared = Self.isTokenizer(path)
   }
 
-  func folder(_ name: String) -> String { isShared ? path : "\(path)/\(name)" }
+  /// The tokenizer of one text encoder.
+  ///
+  /// - Parameter padToken: what this text encoder was trained with, for a tokenizer that is for all; nil for the tokenizer's own.
+  func tokenizer(
+    _ name: String, padToken: @autoclosure () throws -> String?
+  ) throws -> (CLIPTokenizer, folder: String) {
+    let folder = isShared ? path : "\(path)/\(name)"
+    let tokenizer = try CLIPTokenizer(folderPath: folder)
+    guard isShared, let token = try padToken() else { return (tokenizer, folder) }
+    return (try tokenizer.padding(with: token), folder)
+  }
 
   static func isTokenizer(_ path: String) -> Bool {
     ["vocab.json", "tokenizer.json"].contains { ModelFolder.isFile("\(path)/\($0)") }
@@ -192,4 +204,17 @@ struct TokenizerFolders {
 
 extension CLIPTokenizer {
   init(folderPath: String) throws { try self.init(folder: URL(filePath: folderPath)) }
+
+  /// The same tokenizer with another token that fills up texts. The former one is found in texts no more, unless it has a further
+  /// use.
+  fileprivate func padding(with token: String) throws -> CLIPTokenizer {
+    var configuration = configuration
+    let former = configuration.padToken.content
+    configuration.padToken = AddedToken(token)
+    let uses = [configuration.bosToken, configuration.eosToken, configuration.unkToken, configuration.padToken]
+    if vocabulary[former] != nil, !uses.contains(where: { $0.content == former }) {
+      configuration.addedTokens.removeAll { $0.content == former }
+    }
+    return try CLIPTokenizer(vocabulary: vocabulary, merges: merges, configuration: configuration)
+  }
 }

@@ -7,6 +7,8 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     case noFolder
     /// None of these files is there.
     case noWeights(expected: [String])
+    /// No part has one of these files of the variant.
+    case noVariant(String, expected: [String])
     /// There are weights, but as a pickle of PyTorch.
     case pickle(file: String)
     /// The list of a model in several files is not such a list.
@@ -48,8 +50,11 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
         + "a model on the Hugging Face hub, such as stabilityai/stable-diffusion-xl-base-1.0"
     case .noFolder:
       "\(path): no such folder; expected a model in the layout of diffusers, for instance one that "
-        + "`huggingface-cli download stabilityai/stable-diffusion-xl-base-1.0 --local-dir FOLDER` makes"
+        + "`hf download stabilityai/stable-diffusion-xl-base-1.0 --local-dir FOLDER` makes"
     case .noWeights(let expected): "\(path): no weights; expected one of \(expected.joined(separator: ", "))"
+    case .noVariant(let variant, let expected):
+      "\(path): no part has weights of the variant \(variant); expected one of \(expected.joined(separator: ", ")); without --variant, "
+        + "the full weights are read"
     case .pickle(let file):
       "\(path): the weights are a pickle (\(file)), which is a program and is not run; convert it in Python where you trust "
         + "it: load the model with from_pretrained(\"\(path)\") and call save_pretrained(\"\(path)\") of diffusers or transformers"

@@ -1,48 +1,29 @@
 import Tokenization
-public import Torch
 
 /// A whole text-to-image model in diffusers' layout: a folder for each of its parts.
-///
-/// ```swift
-/// let checkpoint = try CheckpointFolder(path: "stable-diffusion-xl-base-1.0")
-/// let (unet, weights) = try checkpoint.unet(dtype: .bfloat16, device: .cuda)
-/// ```
-public struct CheckpointFolder: Sendable {
-  public let path: String
-  /// Which of several precisions of the weights to read, `fp16` say; nil for the full one, or `fp16` where there is no other.
-  public let variant: String?
+struct CheckpointFolder: Sendable {
+  let path: String
+  /// As in `Checkpoint.Choices`.
+  let variant: String?
 
   static let indexFile = "model_index.json"
+  private static let networks = ["unet", "vae", "text_encoder", "text_encoder_2"]
 
-  /// - Throws: `CheckpointError` where there is no such folder.
-  public init(path: String, variant: String? = nil) throws {
+  /// - Throws: `CheckpointError` where there is no such folder, or none of its networks is there in the variant.
+  init(path: String, variant: String? = nil) throws {
     self.path = try ModelFolder(path: path).path
     self.variant = variant
+    // diffusers: pipelines/pipeline_loading_utils.py _identify_model_variants
+    guard let variant, !Self.networks.contains(where: { (try? part($0))?.variant != nil }) else { return }
+    throw CheckpointError(path: path, reason: .noVariant(variant, expected: ModelFolder.weightNames(variant)))
   }
 
-  /// The folder of one part, such as `unet`.
+  /// The folder of one part, such as `unet`, in the variant where it has that.
   ///
   /// - Throws: `CheckpointError` where there is none.
-  public func part(_ name: String) throws -> ModelFolder { try ModelFolder(path: "\(path)/\(name)", variant: variant) }
-
-  /// Whether there is a second text encoder, as in Stable Diffusion XL.
-  public var hasTextEncoder2: Bool { (try? part("text_encoder_2")) != nil }
-
-  /// The U-Net and its weights; errors as in `ModelFolder.unet`, and so on for the others.
-  public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
-    try part("unet").unet(dtype: dtype, device: device)
-  }
-
-  public func vae(dtype: DType = .float32, device: Device = .cpu) throws -> (AutoencoderKL, WeightStore) {
-    try part("vae").vae(dtype: dtype, device: device)
-  }
-
-  public func textEncoder(dtype: DType = .float32, device: Device = .cpu) throws -> (CLIPTextModel, WeightStore) {
-    try part("text_encoder").textEncoder(dtype: dtype, device: device)
-  }
-
-  public func textEncoder2(dtype: DType = .float32, device: Device = .cpu) throws -> (CLIPTextModel, WeightStore) {
-    try part("text_encoder_2").textEncoder(dtype: dtype, device: device)
+  func part(_ name: String) throws -> ModelFolder {
+    let folder = try ModelFolder(path: "\(path)/\(name)", variant: variant)
+    return folder.hasVariant ? folder : try ModelFolder(path: folder.path)
   }
 }
 
@@ -80,8 +61,13 @@ extension CheckpointFolder: CheckpointLayout {
   }
 
   func tokenizer(_ index: Int, of family: ModelFamily, in folder: String?) throws -> (CLIPTokenizer, folder: String) {
-    let tokenizers = try TokenizerFolders(path: folder ?? path)
-    let found = tokenizers.folder(family.textEncoders[index].tokenizer)
-    return (try CLIPTokenizer(folderPath: found), found)
+    let name = family.textEncoders[index].tokenizer
+    return try TokenizerFolders(path: folder ?? path).tokenizer(name, padToken: try padToken(of: name))
+  }
+
+  /// What the folder's own tokenizer fills up texts with; nil where there is none.
+  private func padToken(of tokenizer: String) throws -> String? {
+    let own = "\(path)/\(tokenizer)"
+    return TokenizerFolders.isTokenizer(own) ? try CLIPTokenizer(folderPath: own).configuration.padToken.content : nil
   }
 }

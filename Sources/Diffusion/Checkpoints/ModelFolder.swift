@@ -62,17 +62,26 @@ public struct ModelFolder: Sendable {
   }
 
   private func weightsFile(_ stem: String) throws -> String {
-    func names(_ variant: String?) -> [String] {
-      let infix = variant.map { ".\($0)" } ?? ""
-      return ["\(stem)\(infix).safetensors", "\(stem).safetensors.index\(infix).json"]
-    }
-    let candidates = variant.map(names) ?? names(nil) + names("fp16")
+    let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).flatMap { Self.weightNames(stem, $0) }
     if let found = candidates.first(where: exists) { return found }
     for pickle in ["\(stem).bin", "pytorch_model.bin"] where exists(pickle) {
       throw CheckpointError(path: path, reason: .pickle(file: pickle))
     }
     throw CheckpointError(path: path, reason: .noWeights(expected: candidates))
   }
+
+  private static func weightNames(_ stem: String, _ variant: String?) -> [String] {
+    let infix = variant.map { ".\($0)" } ?? ""
+    return ["\(stem)\(infix).safetensors", "\(stem).safetensors.index\(infix).json"]
+  }
+
+  /// What the files of a variant are called, whatever the model.
+  static func weightNames(_ variant: String) -> [String] {
+    [diffusersStem, transformersStem].flatMap { weightNames($0, variant) }
+  }
+
+  /// Whether there are weights in the variant asked for.
+  var hasVariant: Bool { variant.map { Self.weightNames($0).contains(where: exists) } ?? false }
 
   static func isFile(_ path: String) -> Bool {
     var isFolder: ObjCBool = false

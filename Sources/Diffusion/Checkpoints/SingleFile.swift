@@ -133,10 +133,8 @@ extension SingleFile: CheckpointLayout {
     guard let folder = folder ?? folderOfTokenizers else {
       throw CheckpointError(path: path, reason: .noTokenizer(repository: original.repository))
     }
-    let tokenizers = try TokenizerFolders(path: folder)
-    let found = tokenizers.folder(original.family.textEncoders[index].tokenizer)
-    let tokenizer = try CLIPTokenizer(folderPath: found)
-    return (try tokenizers.isShared ? tokenizer.padding(with: original.textEncoders[index].padToken) : tokenizer, found)
+    return try TokenizerFolders(path: folder).tokenizer(
+      original.family.textEncoders[index].tokenizer, padToken: original.textEncoders[index].padToken)
   }
 }
 
@@ -167,14 +165,5 @@ extension SingleFile {
       // The loss and the average of its training.
       isSpare: { $0.hasPrefix("loss.") || $0.hasPrefix("model_ema.") })
     return ModelSource(configuration: configuration, file: file.name, weights: weights)
-  }
-}
-
-extension CLIPTokenizer {
-  /// The same tokenizer with another token that fills up texts.
-  fileprivate func padding(with token: String) throws -> CLIPTokenizer {
-    var configuration = configuration
-    configuration.padToken = AddedToken(token)
-    return try CLIPTokenizer(vocabulary: vocabulary, merges: merges, configuration: configuration)
   }
 }

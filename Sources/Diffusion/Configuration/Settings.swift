@@ -95,7 +95,7 @@ struct SettingKey: CodingKey {
 
 extension Decoder {
   /// Throws for the first of these settings that is there with another than a supported value. A setting that is absent
-  /// has the reference implementation's default, which is always among the supported values.
+  /// has the reference implementation's default; where that is none of the supported values, the caller refuses it.
   package func requireSupported(_ settings: KeyValuePairs<String, [SettingValue]>) throws {
     let container = try container(keyedBy: SettingKey.self)
     for (key, supported) in settings {

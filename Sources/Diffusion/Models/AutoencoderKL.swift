@@ -43,6 +43,12 @@ public final class AutoencoderKL {
     return (configuration.shiftFactor.map { latents - $0 } ?? latents) * scaling
   }
 
+  /// The deviation of latents in the unit of `normalized`, which scales and shifts them.
+  public func normalizedDeviation(_ deviation: Tensor) -> Tensor {
+    let scaled = deviation * configuration.scalingFactor
+    return statistics(like: deviation).map { scaled / $0.deviation } ?? scaled
+  }
+
   /// Latents as `decode` wants them; the inverse of `normalized`.
   public func denormalized(_ latents: Tensor) -> Tensor {
     let scaling = configuration.scalingFactor

@@ -21,13 +21,8 @@ final class Attention {
   func callAsFunction(_ x: Tensor, _ context: Tensor? = nil) -> Tensor {
     let context = context ?? x
     let attended = Tensor.attention(
-      splitHeads(toQuery(x)), splitHeads(toKey(context)), splitHeads(toValue(context)))  // [N, heads, L, width/heads]
-    return toOutput(attended.transposed(1, 2).reshaped(x.dim(0), x.dim(1), -1))
-  }
-
-  /// [N, L, width] → [N, heads, L, width/heads]
-  private func splitHeads(_ x: Tensor) -> Tensor {
-    x.reshaped(x.dim(0), x.dim(1), heads, x.dim(2) / heads).transposed(1, 2)
+      toQuery(x).splitHeads(heads), toKey(context).splitHeads(heads), toValue(context).splitHeads(heads))
+    return toOutput(attended.joinedHeads())
   }
 }
 

@@ -41,7 +41,7 @@ public final class DiffusionModel {
   ///
   /// - Parameters:
   ///   - dtype: of all parts; an autoencoder with `force_upcast` stays in float32 when this is a 16-bit type.
-  ///   - variant: precision of the files, such as `fp16`.
+  ///   - variant: as in `Checkpoint.Choices`.
   /// - Throws: `CheckpointError`, `ConfigurationError`, `TokenizerError`, `LoadingError` or `SafeTensorsError`, each with the
   ///   file and what was expected of it.
   public convenience init(
