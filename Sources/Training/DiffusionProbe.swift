@@ -101,3 +101,8 @@ public struct DiffusionProbe: FidelityProbe {
     }
   }
 }
+
+extension Adapter {
+  /// Whether it changes a text encoder, so that a prompt has to be encoded anew with it.
+  public var adaptsText: Bool { factors.keys.contains { Component(of: $0) != .unet } }
+}

@@ -37,6 +37,15 @@ public final class DreamBooth {
       self.priorWeight = priorWeight
       self.seed = seed
     }
+
+    /// Everything but the number of steps, of which the loop decides itself whether another one can go on.
+    fileprivate var textWithoutSteps: String {
+      get throws {
+        var same = self
+        same.steps = 0
+        return try encoded(same)
+      }
+    }
   }
 
   public let options: Options
@@ -80,8 +89,9 @@ public final class DreamBooth {
       phase: phase, parameters: parameters,
       options: .init(
         steps: options.steps, learningRate: options.learningRate, weightDecay: options.weightDecay,
-        accumulation: options.accumulation, seed: options.seed &+ 1), processes: processes)
-    let trainsText = paths.contains { Component(of: $0) != .unet }
+        accumulation: options.accumulation, seed: options.seed &+ 1),
+      settings: try options.textWithoutSteps, processes: processes)
+    let trainsText = adapter.adaptsText
     func fixed(_ cache: LatentCache?) -> [Conditioning]? {
       guard let cache, !trainsText else { return nil }
       return withoutGrad { (0..<cache.count).map { cache.conditioning([$0], model: model) } }
@@ -106,9 +116,7 @@ public final class DreamBooth {
     try attachment.whileAttached {
       try loop.run(
         state: state, identity: identity, saveEvery: saveEvery, progress: progress, afterStep: afterStep
-      ) {
-        try withTorchErrors { loss(loop.generator) }
-      }
+      ) { loss(loop.generator) }
     }
     return adapter
   }

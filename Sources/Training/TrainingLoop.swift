@@ -47,14 +47,18 @@ public final class TrainingLoop {
   public private(set) var losses: [Float] = []
 
   private let optimizer: AdamW
+  private let settings: String
   private let processes: ProcessGroup
 
-  /// - Parameter processes: those whose losses are averaged, each of its own part of a batch.
+  /// - Parameters:
+  ///   - settings: what else decides what a step does, such as the size of a batch; a state of other ones is refused.
+  ///   - processes: those whose losses are averaged, each of its own part of a batch.
   public init(
-    phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options,
+    phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options, settings: String = "",
     processes: ProcessGroup = ProcessGroup()
   ) {
     self.phase = phase
+    self.settings = settings
     self.processes = processes
     self.options = options
     self.parameters = parameters
@@ -81,7 +85,7 @@ public final class TrainingLoop {
     afterStep: (Int) throws -> Void = { _ in }, loss: () throws -> Tensor
   ) throws {
     if let state, try processes.first(FileManager.default.fileExists(atPath: state)) {
-      try restore(from: state, identity: identity)
+      try withTorchErrors { try restore(from: state, identity: identity) }
       // Until all have read it, nobody replaces it.
       try processes.barrier()
     } else {
@@ -92,13 +96,14 @@ public final class TrainingLoop {
     var timer = StepTimer()
     var smooth: Double?
     while step < options.steps {
-      let value = try update(loss)
+      // Whatever fails in a step must end the run before the step is counted and saved.
+      let value = try withTorchErrors { try update(loss) }
       guard value.isFinite else { throw Diverged(phase: phase, step: step, learningRate: optimizer.options.learningRate) }
       smooth = smooth.map { $0 * 0.98 + value * 0.02 } ?? value
       losses.append(Float(value))
       step += 1
       timer.tick()
-      try afterStep(step)
+      try withTorchErrors { try afterStep(step) }
       if let state, clock.now - saved > .seconds(saveEvery) || step == options.steps {
         try save(to: state, identity: identity)
         saved = clock.now
@@ -150,7 +155,7 @@ public final class TrainingLoop {
     tensors["generator"] = generator.state
     tensors["losses"] = Tensor(losses)
     let metadata: OrderedDictionary = [
-      "phase": phase, "step": "\(step)", "options": try encoded(options), "identity": identity,
+      "phase": phase, "step": "\(step)", "options": try encoded(options), "settings": settings, "identity": identity,
     ]
     try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
   }
@@ -158,23 +163,36 @@ public final class TrainingLoop {
   private func restore(from path: String, identity: String) throws {
     let file = try SafeTensorsCollection(path: path)
     let metadata = file.file.metadata
-    // The number of steps may be raised between runs; everything else has to be the same for the same result.
     guard metadata["phase"] == phase, let saved = metadata["step"].flatMap(Int.init) else {
       throw StateError(path: path, reason: "it belongs to \"\(metadata["phase"] ?? "something else")\", not to \"\(phase)\"")
     }
     var former = try decoded(Options.self, metadata["options"] ?? "", path)
-    former.steps = options.steps
-    guard former == options else {
-      throw StateError(path: path, reason: "it was made with other settings (\(metadata["options"] ?? "none"))")
+    // The steps that are done are those of a longer run, too, unless the rate of each depends on how many there are.
+    if options.learningRate.shape == .constant { former.steps = options.steps }
+    guard former == options, metadata["settings"] ?? "" == settings else {
+      let found = [metadata["options"], metadata["settings"]].compactMap { $0 }.filter { !$0.isEmpty }
+      throw StateError(path: path, reason: "it was made with other settings (\(found.joined(separator: ", ")))")
+    }
+    guard saved <= options.steps else {
+      throw StateError(path: path, reason: "it is at step \(saved), beyond the \(options.steps) asked for")
     }
     guard metadata["identity"] ?? "" == identity else {
       throw StateError(path: path, reason: "it was made with other pictures, other prompts or another base")
     }
-    func list(_ kind: String) throws -> [Tensor] { try parameters.keys.map { try file.tensor("\(kind)/\($0)") } }
+    func list(_ kind: String) throws -> [Tensor] {
+      try parameters.map { name, parameter in
+        let saved = try file.tensor("\(kind)/\(name)")
+        guard saved.shape == parameter.shape else {
+          throw StateError(path: path, reason: "\(kind)/\(name) is \(saved.shape), not \(parameter.shape)")
+        }
+        return saved
+      }
+    }
     let values = try list("parameter")
     withoutGrad { for (parameter, value) in zip(parameters.values, values) { parameter.detached().copyInPlace(value) } }
     optimizer.restore(
-      firstMoments: try list("moment1"), secondMoments: try list("moment2"), steps: try list("steps"))
+      firstMoments: try list("moment1"), secondMoments: try list("moment2"),
+      steps: try parameters.keys.map { try file.tensor("steps/\($0)") })
     try average?.restore(list("average"))
     generator.state = try file.tensor("generator").cloned()
     losses = try file.tensor("losses").floats()
@@ -208,7 +226,8 @@ public struct StateError: Error, CustomStringConvertible {
   }
 }
 
-private func encoded<Content: Encodable>(_ value: Content) throws -> String {
+/// The same text for the same value.
+func encoded<Content: Encodable>(_ value: Content) throws -> String {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.sortedKeys]
   return String(decoding: try encoder.encode(value), as: UTF8.self)

@@ -4,7 +4,10 @@ import Testing
 
 /// Ctrl-C in the middle: exit code 130, the state is saved, and the same command gives the very file of an uninterrupted run.
 @Suite struct InterruptionTests {
-  func expectSameAfterInterruption(_ phase: String, _ arguments: (_ output: String) -> [String]) throws {
+  /// - Parameter others: settings of which each makes another result.
+  func expectSameAfterInterruption(
+    _ phase: String, others: [[String]], _ arguments: (_ output: String) -> [String]
+  ) throws {
     // The name of the file is part of its metadata, so it is the same in two folders.
     let (wholeFolder, folder) = (try TemporaryFolder(), try TemporaryFolder())
     let whole = try Binary.run(arguments(wholeFolder("a.safetensors")))
@@ -18,9 +21,11 @@ import Testing
     #expect(try folder.names == ["a.state.safetensors"])
 
     // Other settings, pictures or prompts are not mixed with the state.
-    let other = try Binary.run(command + ["--seed", "99"])
-    #expect(other.status == 1)
-    #expect(other.errors.contains("a.state.safetensors"), "\(other.errors)")
+    for setting in [["--seed", "99"]] + others {
+      let other = try Binary.run(command + setting)
+      #expect(other.status == 1, "\(setting)")
+      #expect(other.errors.contains("a.state.safetensors"), "\(setting): \(other.errors)")
+    }
     let otherPrompt = try Binary.run(command.map { $0 == "a sbu dog" ? "a sbu cat" : $0 })
     #expect(otherPrompt.status == 1)
     #expect(otherPrompt.errors.contains("prompts"), "\(otherPrompt.errors)")
@@ -36,7 +41,10 @@ import Testing
 
   @Test func training() throws {
     let picture = "\(fixtures)/rgb-8.png"
-    try expectSameAfterInterruption("training the LoRA") { output in
+    let others = [
+      ["--batch", "2"], ["--alpha", "1"], ["--prior-weight", "2"], ["--targets", "attn2.to_k"], ["--steps", "1"],
+    ]
+    try expectSameAfterInterruption("training the LoRA", others: others) { output in
       [
         "train", "--base", base, "--images", picture, "--prompt", "a sbu dog", "--rank", "2", "--steps", "40",
         "--learning-rate", "1e-2", "--accumulation", "2", "--output", output,
@@ -46,6 +54,7 @@ import Testing
 
   @Test func zipping() throws {
     let loras = try TrainedLoRAs.shared.get()
-    try expectSameAfterInterruption("zipping") { loras.zip(steps: 20, output: $0) }
+    let others = [["--batch", "2"], ["--lambda", "1"], ["--fidelity", "squared"]]
+    try expectSameAfterInterruption("zipping", others: others) { loras.zip(steps: 20, output: $0) }
   }
 }

@@ -14,15 +14,15 @@ import Training
     private let processes: ProcessGroup
 
     init(
-      steps: Int, learningRate: Double = 0.05, seed: UInt64 = 1, accumulation: Int = 1,
-      processes: ProcessGroup = ProcessGroup()
+      steps: Int, learningRate: Double = 0.05, shape: LearningRate.Shape = .constant, seed: UInt64 = 1, accumulation: Int = 1,
+      settings: String = "", processes: ProcessGroup = ProcessGroup()
     ) {
       self.processes = processes
       loop = TrainingLoop(
         phase: "fitting a line", parameters: ["w": w, "b": b],
         options: .init(
-          steps: steps, learningRate: LearningRate(peak: learningRate, shape: .constant, warmup: 2), weightDecay: 0,
-          accumulation: accumulation, averageDecay: 0.9, seed: seed), processes: processes)
+          steps: steps, learningRate: LearningRate(peak: learningRate, shape: shape, warmup: 2), weightDecay: 0,
+          accumulation: accumulation, averageDecay: 0.9, seed: seed), settings: settings, processes: processes)
     }
 
     func run(state: String? = nil, stopAfter: Int = .max) throws {
@@ -100,10 +100,60 @@ import Training
     let error = #expect(throws: StateError.self) { try Line(steps: 5, learningRate: 0.1).run(state: file) }
     #expect(error?.description.contains("other settings") == true)
     #expect(error?.description.contains(file) == true)
-    // More steps continue.
+    let batch = #expect(throws: StateError.self) { try Line(steps: 5, settings: "batches of 4").run(state: file) }
+    #expect(batch?.description.contains("other settings") == true)
+  }
+
+  @Test("a state goes on to more steps where they do not change the rate of those that are done, never to fewer")
+  func otherNumbersOfSteps() throws {
+    let file = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    try Line(steps: 3).run(state: file)
     let longer = Line(steps: 5)
     try longer.run(state: file)
-    #expect(longer.loop.step == 5)
+    let whole = Line(steps: 5)
+    try whole.run()
+    #expect(longer.values == whole.values)
+    let fewer = #expect(throws: StateError.self) { try Line(steps: 4).run(state: file) }
+    #expect(fewer?.description.contains("it is at step 5, beyond the 4 asked for") == true)
+
+    try FileManager.default.removeItem(atPath: file)
+    #expect(throws: Interrupted.self) { try Line(steps: 9, shape: .cosine).run(state: file, stopAfter: 3) }
+    let error = #expect(throws: StateError.self) { try Line(steps: 12, shape: .cosine).run(state: file) }
+    #expect(error?.description.contains("other settings") == true)
+  }
+
+  @Test("a state of other shapes is refused, not broadcast")
+  func stateOfOtherShapes() throws {
+    let file = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    func loop(_ width: Int) -> (TrainingLoop, Tensor) {
+      let parameter = Tensor.zeros([width])
+      return (
+        TrainingLoop(phase: "fitting", parameters: ["x": parameter], options: .init(steps: 2, learningRate: .init(peak: 1))),
+        parameter
+      )
+    }
+    let (narrow, one) = loop(1)
+    try narrow.run(state: file, progress: { _ in true }) { (one - 1).square().sum() }
+    let (wide, three) = loop(3)
+    let error = #expect(throws: StateError.self) {
+      try wide.run(state: file, progress: { _ in true }) { (three - 1).square().sum() }
+    }
+    #expect(error?.description.contains("parameter/x is [1], not [3]") == true)
+  }
+
+  @Test("an operation that fails in a step ends the run before the step is counted or saved")
+  func failingStep() throws {
+    let file = temporaryFile()
+    let parameter = Tensor.ones([2, 3])
+    let loop = TrainingLoop(
+      phase: "failing", parameters: ["x": parameter], options: .init(steps: 3, learningRate: LearningRate(peak: 0.1)))
+    #expect(throws: TorchError.self) {
+      try loop.run(state: file, saveEvery: 0, progress: { _ in true }) { parameter.matmul(parameter).sum() }
+    }
+    #expect(loop.step == 0 && !FileManager.default.fileExists(atPath: file))
+    #expect(parameter.detached().equals(.ones([2, 3])))
   }
 
   @Test func divergenceStops() throws {

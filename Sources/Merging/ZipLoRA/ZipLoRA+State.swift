@@ -22,12 +22,16 @@ private struct ZipState: Codable {
     self.records = records
   }
 
-  /// What keeps a run with other inputs or options from being this one. More or fewer steps are no difference.
+  /// What keeps a run with other inputs or options from being this one. More steps are no difference, unless the rate of each
+  /// depends on how many there are.
   func differences(from other: ZipState) -> [String] {
     var differences: [String] = []
     var asked = other.options
-    asked.steps = options.steps
+    if options.schedule == .constant { asked.steps = options.steps }
     if asked != options { differences.append("its options differ") }
+    if records.count > other.options.steps {
+      differences.append("it is at step \(records.count), beyond the \(other.options.steps) asked for")
+    }
     if identity != other.identity { differences.append("its pictures, prompts or base model differ") }
     if inputs.count != other.inputs.count { differences.append("it zips \(inputs.count) LoRAs, not \(other.inputs.count)") }
     for (saved, asked) in zip(inputs, other.inputs) {
@@ -62,7 +66,7 @@ extension ZipLoRA {
   }
 
   /// Goes on where `saveState` was called: same inputs, probe and options give the coefficients that one run would have
-  /// given. Only the number of steps may differ.
+  /// given. Only the number of steps may be another, with a constant rate and if it is no smaller than what is done.
   ///
   /// - Throws: `MergeError.notAState` and `.otherRun`.
   public convenience init(
@@ -86,12 +90,10 @@ extension ZipLoRA {
     try self.init(inputs, probe: probe, options: options, plan: plan, start: savedStart, generator: Generator(seed: 0))
     generator.state = try file.tensor("generator")
     withoutGrad { for (live, kept) in zip(self.coefficients.tensors, saved.tensors) { live.copyInPlace(kept) } }
-    func moments(_ name: String, like tensors: [Tensor]) throws -> [Tensor] {
-      try tensors.enumerated().map { try file.tensor("adam.\($0).\(name)").to(device: $1.device) }
+    func moments(_ name: String) throws -> [Tensor] {
+      try adam.parameters.indices.map { try file.tensor("adam.\($0).\(name)") }
     }
-    adam.restore(
-      firstMoments: try moments("first", like: adam.firstMoments),
-      secondMoments: try moments("second", like: adam.secondMoments), steps: try moments("steps", like: adam.steps))
+    adam.restore(firstMoments: try moments("first"), secondMoments: try moments("second"), steps: try moments("steps"))
     records = state.records
   }
 }

@@ -12,7 +12,6 @@ public struct TorchError: Error, CustomStringConvertible {
   init?(_ operation: String, owned: UnsafeMutablePointer<CChar>?) {
     guard let owned else { return nil }
     self.operation = operation
-    // C++ messages may carry source locations on later lines; the first paragraph is what a reader needs.
     self.message = String(cString: owned)
     ct_free(owned)
   }
@@ -35,6 +34,10 @@ final class ErrorBox: Sendable {
 enum ErrorScope {
   @TaskLocal static var current: ErrorBox?
 }
+
+/// What the scope around this code is going to throw, nil where nothing has failed in it: tensors made since then may be
+/// placeholders of any shape.
+package var pendingTorchError: TorchError? { ErrorScope.current?.error }
 
 /// Runs `body` and throws the first tensor operation that failed in it.
 ///

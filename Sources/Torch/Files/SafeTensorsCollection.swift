@@ -14,19 +14,32 @@ public final class SafeTensorsCollection: TensorCollection {
   public var keys: [String] { Array(file.entries.keys) }
   public func shape(of key: String) -> [Int]? { file.entries[key]?.shape }
 
+  /// Floating-point numbers of eight bits (F8_E4M3, F8_E5M2) come as float16, which holds them exactly.
+  ///
   /// - Throws: `SafeTensorsError` for a key that is not there, `TensorFileError` for what libtorch cannot hold: an element type
   ///   without a `DType`, a shape with too many axes or, around an axis of size 0, with sizes whose product has no number.
   public func tensor(_ key: String) throws -> Tensor {
     let bytes = try file.bytes(of: key)
     // `bytes` has found it.
     let entry = file.entries[key]!
-    guard let dtype = DType(entry.dtype) else {
+    let halves = EightBitFloat.halves(of: entry.dtype)
+    guard let dtype = halves == nil ? DType(entry.dtype) : .float16 else {
       throw TensorFileError(file: name, key: key, problem: .elementType(entry.dtype))
     }
     guard Self.isPossible(entry.shape, dtype) else {
       throw TensorFileError(file: name, key: key, problem: .shape(entry.shape))
     }
     guard let start = bytes.baseAddress, !bytes.isEmpty else { return Tensor.empty(entry.shape, dtype: dtype) }
+    if let halves {
+      let wide = Tensor.empty(entry.shape, dtype: dtype)
+      withExtendedLifetime(file.mapping) {
+        wide.withUnsafeMutableBytes { target in
+          let target = target.bindMemory(to: UInt16.self)
+          for (index, byte) in zip(target.indices, bytes) { target[index] = halves[Int(byte)] }
+        }
+      }
+      return wide
+    }
     // The format does not demand alignment.
     guard Int(bitPattern: start) % dtype.byteCount == 0, bytes.count > Self.single else {
       let copy = Tensor.empty(entry.shape, dtype: dtype)
@@ -68,7 +81,8 @@ public struct TensorFileError: Error, CustomStringConvertible {
   public var description: String {
     switch problem {
     case .elementType(let dtype):
-      let supported = SafeTensorsDType.allCases.filter { DType($0) != nil }.map(\.rawValue).joined(separator: ", ")
+      let supported = SafeTensorsDType.allCases.filter { DType($0) != nil || EightBitFloat.halves(of: $0) != nil }
+        .map(\.rawValue).joined(separator: ", ")
       return "\(file): \(key) has elements of type \(dtype.rawValue); supported: \(supported)"
     case .shape(let shape):
       return "\(file): \(key) has the shape \(shape); supported: up to \(Self.axisLimit) axes, and sizes whose product is no "
@@ -94,8 +108,11 @@ public func saveSafeTensors(
 
 extension SafeTensorsSource {
   /// A tensor on any device and of any layout, which is copied only while its bytes are wanted.
+  ///
+  /// There are none after a failed operation, whose placeholder would otherwise pass for a result.
   public init(name: String, tensor: Tensor) {
     self.init(name: name, dtype: SafeTensorsDType(tensor.dtype), shape: tensor.shape) { consume in
+      if let error = pendingTorchError { throw error }
       let plain = try withTorchErrors { tensor.detached().to(device: .cpu).contiguous() }
       try plain.withUnsafeBytes(consume)
     }

@@ -25,9 +25,9 @@ public final class AdamW {
   public var options: Options
   public let parameters: [Tensor]
   /// Moments and step counts in the order of the parameters, for resuming a run.
-  public private(set) var firstMoments: [Tensor]
-  public private(set) var secondMoments: [Tensor]
-  public private(set) var steps: [Tensor]
+  public let firstMoments: [Tensor]
+  public let secondMoments: [Tensor]
+  public let steps: [Tensor]
 
   private static let fused = Operator("aten::_fused_adamw_")
   private static let foreachNorm = Operator("aten::_foreach_norm", "Scalar")
@@ -41,14 +41,11 @@ public final class AdamW {
     steps = parameters.map { Tensor.zeros([], device: $0.device) }
   }
 
-  /// Puts back what a saved run had.
+  /// Puts back what a saved run had, on whichever device it was kept.
   public func restore(firstMoments: [Tensor], secondMoments: [Tensor], steps: [Tensor]) {
-    precondition(
-      firstMoments.count == parameters.count && secondMoments.count == parameters.count && steps.count == parameters.count,
-      "an optimizer state for another list of parameters")
-    self.firstMoments = firstMoments.map { $0.cloned() }
-    self.secondMoments = secondMoments.map { $0.cloned() }
-    self.steps = steps.map { $0.cloned() }
+    let (own, saved) = (self.firstMoments + self.secondMoments + self.steps, firstMoments + secondMoments + steps)
+    precondition(own.map(\.shape) == saved.map(\.shape), "an optimizer state for other parameters")
+    withoutGrad { for (live, kept) in zip(own, saved) { live.copyInPlace(kept) } }
   }
 
   /// Scales all gradients so that their common norm is at most `limit`, and gives the norm before.

@@ -30,7 +30,6 @@ extension Tensor {
   public func rounded() -> Tensor { call(Ops.round, .tensor(self)) }
   /// The remainder with the divisor's sign, as Python's `%`.
   public func remainder(_ divisor: Double) -> Tensor { call(Ops.remainderScalar, .tensor(self), .double(divisor)) }
-  public func floorDivided(by divisor: Int) -> Tensor { call(Ops.floorDivideScalar, .tensor(self), .int(divisor)) }
   /// √(self² + other²).
   public func hypot(_ other: Tensor) -> Tensor { call(Ops.hypot, .tensor(self), .tensor(other)) }
   /// The angle of the point (x: other, y: self).

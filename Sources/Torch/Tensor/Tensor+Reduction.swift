@@ -38,7 +38,6 @@ extension Tensor {
   /// Index of the largest element along an axis.
   public func argmax(_ axis: Int) -> Tensor { call(Ops.argmax, .tensor(self), .int(axis)) }
 
-  public func cumulativeSum(_ axis: Int) -> Tensor { call(Ops.cumsum, .tensor(self), .int(axis)) }
   public func cumulativeProduct(_ axis: Int) -> Tensor { call(Ops.cumprod, .tensor(self), .int(axis)) }
 
   public func softmax(_ axis: Int) -> Tensor { call(Ops.softmax, .tensor(self), .int(axis)) }

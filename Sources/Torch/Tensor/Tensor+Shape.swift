@@ -42,7 +42,11 @@ extension Tensor {
 
   /// `count` equal pieces along an axis.
   public func chunked(_ count: Int, along axis: Int) -> [Tensor] {
-    callMany(Ops.chunk, .tensor(self), .int(count), .int(axis), capacity: count)
+    let pieces = callMany(Ops.chunk, .tensor(self), .int(count), .int(axis), capacity: count)
+    guard pieces.count != count else { return pieces }
+    // So that callers may count on them where a former operation has failed.
+    fail(TorchError(operation: "aten::chunk", message: "\(shape) has no \(count) parts along axis \(axis)"))
+    return Array(repeating: Tensor.failed, count: count)
   }
 
   /// `count` entries of an axis, a view.
@@ -82,5 +86,4 @@ extension Tensor {
   }
 
   public func flipped(_ axes: [Int]) -> Tensor { call(Ops.flip, .tensor(self), .ints(axes)) }
-  public func rolled(_ shifts: [Int], _ axes: [Int]) -> Tensor { call(Ops.roll, .tensor(self), .ints(shifts), .ints(axes)) }
 }

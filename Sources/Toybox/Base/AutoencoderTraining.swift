@@ -27,7 +27,7 @@ struct AutoencoderTraining {
   /// - Parameter pictures: uint8 [N, 3, 64, 64].
   func run(pictures: Tensor, state: String?, progress: ProgressHandler) throws {
     let loop = TrainingLoop(phase: "training the autoencoder", parameters: store.parameters, options: recipe.autoencoder)
-    try loop.run(state: state, progress: progress) {
+    try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.autoencoderBatch], generator: loop.generator)
       let isWhole = loop.step >= recipe.autoencoder.steps - recipe.autoencoderWholeSteps
       let batch = isWhole ? pictures.gathered(chosen) : cut(pictures.gathered(chosen), loop.generator)
@@ -52,7 +52,7 @@ struct AutoencoderTraining {
     }
     let factor = pictures.dim(2) / latents.dim(2)
     let loop = TrainingLoop(phase: "refining the decoder", parameters: parameters, options: recipe.decoder)
-    try loop.run(state: state, progress: progress) {
+    try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let generator = loop.generator
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.autoencoderBatch], generator: generator)
       let side = recipe.autoencoderCrop / factor

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Torch
 public import Training
 
@@ -61,5 +62,29 @@ public struct BaseRecipe: Sendable, Codable, Equatable {
   public init(architecture: BaseArchitecture = .stableDiffusionXL) {
     self.architecture = architecture
     if architecture == .stableDiffusion1 { base.steps = 6_000 }
+  }
+}
+
+extension BaseRecipe {
+  /// All that decides the weights.
+  var text: String {
+    get throws {
+      var same = self
+      (same.previewEvery, same.evaluationPictures, same.evaluationSeed) = (0, 0, 0)
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = .sortedKeys
+      return String(decoding: try encoder.encode(same), as: UTF8.self)
+    }
+  }
+
+  /// All that decides what bases of different architectures share: everything but U-Net and text encoders.
+  var sharedText: String {
+    get throws {
+      var same = self
+      let standard = BaseRecipe()
+      (same.architecture, same.base, same.baseBatch) = (standard.architecture, standard.base, standard.baseBatch)
+      (same.emptyCaptions, same.signalToNoiseLimit) = (standard.emptyCaptions, standard.signalToNoiseLimit)
+      return try same.text
+    }
   }
 }

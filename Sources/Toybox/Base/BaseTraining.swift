@@ -74,7 +74,7 @@ struct BaseTraining {
     let ratio = signal / (1 - signal)
     let weights = ratio.clamped(max: recipe.signalToNoiseLimit) / ratio
     try loop.run(
-      state: state, progress: progress, afterStep: { try afterStep($0, loop.average) },
+      state: state, identity: recipe.text, progress: progress, afterStep: { try afterStep($0, loop.average) },
       loss: {
         let count = recipe.baseBatch
         let generator = loop.generator

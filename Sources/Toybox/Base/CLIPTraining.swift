@@ -24,7 +24,7 @@ struct CLIPTraining {
   ///   - captions: token ids [N, L].
   func run(pictures: Tensor, captions: Tensor, state: String?, progress: ProgressHandler) throws {
     let loop = TrainingLoop(phase: "training CLIP", parameters: store.parameters, options: recipe.clip)
-    try loop.run(state: state, progress: progress) {
+    try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.clipBatch], generator: loop.generator)
       let pixels = Augmentation.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), loop.generator)
       let (images, texts) = autocast(to: .bfloat16) {

@@ -53,7 +53,7 @@ struct DINOTraining {
     var parameters = store.parameters
     for (path, parameter) in headStore.parameters { parameters["head.\(path)"] = parameter }
     let loop = TrainingLoop(phase: "training DINO", parameters: parameters, options: recipe.dino)
-    try loop.run(state: state, progress: progress) {
+    try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.dinoBatch], generator: loop.generator)
       let whole = AutoencoderTraining.normalized(pictures.gathered(chosen))
       func views(_ sides: Range<Int>, _ size: Int) -> [Tensor] {

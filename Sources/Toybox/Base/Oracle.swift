@@ -14,11 +14,14 @@ public final class Oracle {
 
   private static let widths = [(32, 1), (48, 2), (64, 1), (96, 2), (128, 1), (160, 2), (192, 1), (256, 2)]
 
+  /// The file of a base folder's oracle.
+  public static func weights(base: String) -> String { "\(base)/\(folder)/\(file).safetensors" }
+
   /// Loads the oracle of a base folder.
   ///
   /// - Throws: `SafeTensorsError`, `LoadingError`.
   public convenience init(base: String) throws {
-    let weights = try SafeTensorsCollection(path: "\(base)/\(Self.folder)/\(Self.file).safetensors")
+    let weights = try SafeTensorsCollection(path: Self.weights(base: base))
     let store = WeightStore(.collection(weights))
     self.init(store)
     try store.finish()

@@ -18,7 +18,7 @@ struct OracleTraining {
     // Only when there are steps left: drawing takes a minute.
     lazy var material = draw()
     let loop = TrainingLoop(phase: "training the oracle", parameters: store.parameters, options: recipe.oracle)
-    try loop.run(state: state, progress: progress) {
+    try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let (generator, (pictures, labels)) = (loop.generator, material)
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.oracleBatch], generator: generator)
       let batch = Augmentation.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), generator)

@@ -8,7 +8,8 @@ public import Training
 
 /// Trains the whole base from nothing: pictures, tokenizer, autoencoder, text encoders with UNet, oracle.
 ///
-/// Every stage saves its state in `work`, so the same command continues where an earlier run ended.
+/// Every stage saves its state in `work`, so the same command continues where an earlier run ended; what another recipe has
+/// left there is refused, or made again.
 public struct ToyboxBase {
   public let recipe: BaseRecipe
   /// Folder for states; large, not kept. Bases of different architectures share everything in it but U-Net and text encoders.
@@ -78,8 +79,7 @@ public struct ToyboxBase {
     if FileManager.default.fileExists(atPath: file) {
       let saved = try SafeTensorsCollection(path: file)
       let captions = (saved.file.metadata["captions"] ?? "").components(separatedBy: "\n")
-      let pictures = try saved.tensor("pictures")
-      if pictures.dim(0) == recipe.pictures, captions.count == recipe.pictures { return (pictures, captions) }
+      if try saved.file.metadata["recipe"] == recipe.sharedText { return (try saved.tensor("pictures"), captions) }
     }
     var random = SplitMix64(seed: recipe.worldSeed)
     var sampler = SceneSampler(random: SplitMix64(seed: random.next()))
@@ -98,7 +98,8 @@ public struct ToyboxBase {
     }
     let all = Tensor.concatenated(pictures)
     try saveSafeTensors(
-      ["pictures": all], metadata: ["captions": captions.joined(separator: "\n")], to: file, overwrite: true)
+      ["pictures": all], metadata: ["captions": captions.joined(separator: "\n"), "recipe": recipe.sharedText], to: file,
+      overwrite: true)
     return (all, captions)
   }
 
@@ -106,9 +107,12 @@ public struct ToyboxBase {
     _ pictures: Tensor, _ autoencoder: AutoencoderTraining, progress: ProgressHandler
   ) throws -> Tensor {
     let file = "\(work)/latents.safetensors"
-    if FileManager.default.fileExists(atPath: file) { return try SafeTensorsCollection(path: file).tensor("latents") }
+    if FileManager.default.fileExists(atPath: file) {
+      let saved = try SafeTensorsCollection(path: file)
+      if try saved.file.metadata["recipe"] == recipe.sharedText { return try saved.tensor("latents") }
+    }
     let latents = try autoencoder.latents(of: pictures, progress: progress)
-    try saveSafeTensors(["latents": latents], to: file, overwrite: true)
+    try saveSafeTensors(["latents": latents], metadata: ["recipe": recipe.sharedText], to: file, overwrite: true)
     return latents
   }
 }
