@@ -11,9 +11,10 @@ public struct LowRankFactors {
   public let alpha: Double
 
   public init(down: Tensor, up: Tensor, alpha: Double) {
+    // Placeholders of failed operations follow nothing.
     precondition(
-      (down.rank == 2 || down.rank == 4) && up.rank == down.rank && up.dim(1) == down.dim(0) && down.dim(0) > 0,
-      "up \(up.shape) does not follow down \(down.shape)")
+      (down.rank == 2 || down.rank == 4) && up.rank == down.rank && up.dim(1) == down.dim(0) && down.dim(0) > 0
+        || pendingTorchError != nil, "up \(up.shape) does not follow down \(down.shape)")
     (self.down, self.up, self.alpha) = (down, up, alpha)
   }
 
@@ -46,9 +47,22 @@ public struct LowRankFactors {
   /// The same factors with ΔW times `weight`.
   public func scaled(by weight: Double) -> LowRankFactors { LowRankFactors(down: down, up: up, alpha: alpha * weight) }
 
-  /// The same ΔW, stated with another alpha.
+  /// The same ΔW, stated with another alpha, in at least 32 bits.
   func restated(alpha: Double) -> LowRankFactors {
-    alpha == self.alpha ? self : LowRankFactors(down: down, up: up * (self.alpha / alpha), alpha: alpha)
+    guard alpha != self.alpha else { return self }
+    let wide = to(dtype: down.dtype == .float64 ? .float64 : .float32, device: down.device)
+    return LowRankFactors(down: wide.down, up: wide.up * (self.alpha / alpha), alpha: alpha).balanced
+  }
+
+  /// The same ΔW with halves whose largest numbers are alike, which 16 bits hold best; exactly, as a power of two goes from one
+  /// half to the other.
+  var balanced: LowRankFactors {
+    let (largestDown, largestUp) = (down.abs().max().item(), up.abs().max().item())
+    guard largestDown > 0, largestDown < .infinity, largestUp > 0, largestUp < .infinity else { return self }
+    let exponent = (largestUp.exponent - largestDown.exponent) / 2
+    guard exponent != 0 else { return self }
+    let power = Double(sign: .plus, exponent: exponent, significand: 1)
+    return LowRankFactors(down: down * power, up: up * (1 / power), alpha: alpha)
   }
 
   public func to(dtype: DType, device: Device) -> LowRankFactors {

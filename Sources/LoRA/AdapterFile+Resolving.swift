@@ -1,12 +1,12 @@
 public import OrderedCollections
-internal import Torch
+public import Torch
 
 extension AdapterFile {
   /// How layers that are no LoRA become one.
   public struct Options: Sendable, Equatable {
     /// The largest rank that a LoHa, a LoKr, a DoRA or a whole difference gets. A LoRA keeps its own.
     public var rankLimit: Int
-    /// Whether changes of biases and norms are left out instead of refused.
+    /// Whether changes of biases and norms, and embeddings of words, are left out instead of refused.
     public var leavesOutVectors: Bool
 
     public init(rankLimit: Int = 128, leavesOutVectors: Bool = false) {
@@ -31,7 +31,9 @@ extension AdapterFile {
   public struct Reading {
     public var adapter: Adapter
     public let reductions: [Reduction]
-    /// Keys of biases and norms that were left out.
+    /// Of each layer in the file; what is computed of it is in 32 bits or more.
+    public let dtypes: [String: DType]
+    /// Keys of biases, norms and embeddings that were left out.
     public let leftOut: [String]
   }
 
@@ -41,7 +43,7 @@ extension AdapterFile {
   ///   - base: every layer of the components that adapters may change.
   ///   - weights: of the base, for DoRA.
   /// - Throws: `AdapterFileError` where a layer is not in the model, is there twice or has another shape, and for what no
-  ///   LoRA can hold.
+  ///   LoRA can hold; `TorchError` where memory runs out.
   public func adapter(
     for base: ModuleNames, weights: Projections = [:], options: Options = .init()
   ) throws -> Adapter {
@@ -65,17 +67,22 @@ extension AdapterFile {
     var defects = places.values.filter { $0.change.needsBase }.compactMap { place in
       weights[place.path] == nil ? AdapterFileError.Defect.needsBase(place.stem) : nil
     }
-    if !options.leavesOutVectors, !vectors.isEmpty { defects.append(.vectors(vectors)) }
+    defects += extras(unless: options.leavesOutVectors)
     guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
 
     guard !places.isEmpty else { throw AdapterFileError(path, .empty) }
     var factors: OrderedDictionary<String, LowRankFactors> = [:]
     var reductions: [Reduction] = []
+    var dtypes: [String: DType] = [:]
     for (path, shape) in base.shapes {
       guard let place = places[path] else { continue }
-      let reduced = place.change.factors(atMost: options.rankLimit, beside: weights[path]?.weight)
-      // The shape was found to fit.
-      factors[path] = reduced.factors.fitting(shape)
+      let (reduced, fitting) = try withTorchErrors {
+        let reduced = place.change.factors(atMost: options.rankLimit, beside: weights[path]?.weight)
+        // The shape was found to fit.
+        return (reduced, reduced.factors.fitting(shape))
+      }
+      factors[path] = fitting
+      dtypes[path] = place.change.dtype
       try progress(factors.count, layers.count)
       if !place.change.isLoRA {
         reductions.append(
@@ -84,7 +91,14 @@ extension AdapterFile {
             discardedEnergy: reduced.discardedEnergy))
       }
     }
-    return Reading(adapter: Adapter(factors: factors, metadata: metadata), reductions: reductions, leftOut: vectors)
+    return Reading(
+      adapter: Adapter(factors: factors, metadata: metadata), reductions: reductions, dtypes: dtypes,
+      leftOut: vectors + embeddings)
+  }
+
+  /// What is in the file and no LoRA can hold.
+  func extras(unless leavesOut: Bool) -> [AdapterFileError.Defect] {
+    leavesOut ? [] : (vectors.isEmpty ? [] : [.vectors(vectors)]) + (embeddings.isEmpty ? [] : [.embeddings(embeddings)])
   }
 
   /// The full path of each layer in a base model, by the file's name for it.
@@ -135,15 +149,17 @@ extension AdapterFileError.Defect {
 }
 
 extension LayerChange {
-  fileprivate func fits(_ shape: [Int]) -> Bool { weightShape.fitting(shape) != nil }
+  fileprivate func fits(_ shape: [Int]) -> Bool { weightShape.fitting(shape) != nil && magnitude?.fits(shape) ?? true }
 
   fileprivate func misfit(_ path: String, _ shape: [Int]) -> AdapterFileError.Defect {
+    if let magnitude, weightShape.fitting(shape) != nil {
+      return .shapes(path, found: ["\(magnitude.count) magnitudes of DoRA"], expected: "\(shape[1]), one an input")
+    }
     let factors = (form as? LowRankForm)?.factors()
     let transposed = factors.map { [$0.up.dim(1), $0.down.dim(0)] }
     return transposed == shape
       ? .transposed(path, file: weightShape, model: shape) : .misfit(path, file: weightShape, model: shape)
   }
-
 }
 
 extension [Int] {

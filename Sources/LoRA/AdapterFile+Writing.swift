@@ -6,21 +6,32 @@ extension AdapterFile {
   /// Writes an adapter for a base model. The same adapter gives the same bytes.
   ///
   /// - Parameters:
-  ///   - dtype: of the factors in the file; as they are when nil. Alphas are always 32-bit.
+  ///   - dtype: of the factors in the file. Alphas are always 32-bit.
+  ///   - dtypes: of layers by their paths where `dtype` is nil; the others stay as they are.
   ///   - overwrite: whether an existing file may be replaced.
   /// - Returns: the paths of all files written: a dialect may put a second one beside the tensors.
   /// - Throws: `AdapterFileError` for layers that the base lacks or the dialect cannot hold, and for numbers too large for
-  ///   `dtype`; `AtomicFileError` where the disk refuses. Nothing half-written stays.
+  ///   `dtype`; `AtomicFileError` where the disk refuses; `TorchError` where an operation has failed, be it before. Nothing
+  ///   half-written stays.
   @discardableResult
   public static func write(
     _ adapter: Adapter, to path: String, as dialect: any Dialect, for base: ModuleNames, dtype: DType? = nil,
-    overwrite: Bool = false
+    dtypes: [String: DType] = [:], overwrite: Bool = false
   ) throws -> [String] {
     guard !adapter.factors.isEmpty else { throw AdapterFileError(path, .empty) }
-    let layers = try dialect.statement(of: stems(of: adapter, path: path, dialect, base))
+    let stems = try stems(of: adapter, path: path, dialect, base)
+    let layers = try withTorchErrors {
+      dialect.statement(of: OrderedDictionary(uniqueKeysWithValues: stems.map { ($0, adapter.factors[$1]!) }))
+    }
     var tensors: OrderedDictionary<String, Tensor> = [:]
-    for (stem, factors) in layers {
-      let stored = factors.to(dtype: dtype ?? factors.down.dtype, device: .cpu)
+    for (stem, module) in stems {
+      let factors = layers[stem]!
+      let own = dtypes[module] ?? adapter.factors[module]!.down.dtype
+      let stored = try withTorchErrors {
+        // What was computed in a wider type than it goes back to.
+        let fitting = dtype == nil && own != factors.down.dtype ? factors.balanced : factors
+        return fitting.to(dtype: dtype ?? own, device: .cpu)
+      }
       guard stored.isFinite else {
         throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))
       }
@@ -44,21 +55,21 @@ extension AdapterFile {
     return [path] + (companion.map { [$0.path] } ?? [])
   }
 
-  /// The layers by their names in the file.
+  /// The paths of the layers by their names in the file.
   private static func stems(
     of adapter: Adapter, path: String, _ dialect: any Dialect, _ base: ModuleNames
-  ) throws(AdapterFileError) -> OrderedDictionary<String, LowRankFactors> {
+  ) throws(AdapterFileError) -> OrderedDictionary<String, String> {
     let spellings = dialect.spellings(in: base)
-    var layers: OrderedDictionary<String, LowRankFactors> = [:]
-    for (module, factors) in adapter.factors {
+    var stems: OrderedDictionary<String, String> = [:]
+    for module in adapter.factors.keys {
       guard let stem = spellings[module]?.first else {
         throw AdapterFileError(path, .defects([.noSuchLayer(module)], dialect: dialect.name))
       }
-      guard layers.updateValue(factors, forKey: stem) == nil else {
+      guard stems.updateValue(module, forKey: stem) == nil else {
         let twins = spellings.filter { $0.value.first == stem }.keys
         throw AdapterFileError(path, .defects([.ambiguous(stem, Array(twins))], dialect: dialect.name))
       }
     }
-    return layers
+    return stems
   }
 }

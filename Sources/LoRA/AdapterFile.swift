@@ -19,6 +19,8 @@ public struct AdapterFile {
   public let layers: OrderedDictionary<String, LayerChange>
   /// Keys of changes of biases and norms, which no LoRA can hold.
   public let vectors: [String]
+  /// Keys of embeddings of words that were trained with the LoRA, which it cannot hold either.
+  public let embeddings: [String]
   /// What a user should know about how the file was understood.
   public let remarks: [String]
 
@@ -45,7 +47,7 @@ public struct AdapterFile {
     self.path = path
     self.dialect = dialect
     self.metadata = metadata
-    vectors = reader.vectors
+    (vectors, embeddings) = (reader.vectors, reader.embeddings)
     remarks = alphas.remark.map { [$0] } ?? []
   }
 
@@ -71,6 +73,18 @@ public struct AdapterFile {
 
 extension AdapterFile {
   private static let usualNames = ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"]
+
+  /// What the adapter is called: as its file, or as the folder where peft and diffusers call every file alike.
+  package var name: String {
+    let file = URL(filePath: path).absoluteURL.standardizedFileURL
+    return Self.usualNames.contains(file.lastPathComponent)
+      ? file.deletingLastPathComponent().lastPathComponent : file.deletingPathExtension().lastPathComponent
+  }
+
+  /// The files that `write` makes: a dialect may put a second one beside the tensors.
+  package static func files(at path: String, as dialect: any Dialect) -> [String] {
+    [path] + [dialect.companion.map { beside(path, $0) }].compactMap { $0 }
+  }
 
   private static func file(at path: String) throws(AdapterFileError) -> String {
     var isFolder: ObjCBool = false

@@ -59,6 +59,7 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     case transposed(String, file: [Int], model: [Int])
     case needsBase(String)
     case vectors([String])
+    case embeddings([String])
 
     public var description: String { text.printable }
 
@@ -96,7 +97,10 @@ public struct AdapterFileError: Error, CustomStringConvertible {
       case .needsBase(let stem): "\(stem) is DoRA, which depends on the base model's weights; give the base model (--base)"
       case .vectors(let keys):
         "\(keys.count) tensors change biases or norms, which no LoRA can hold, such as \(keys.min() ?? ""); "
-          + "they can be left out when asked for (leavesOutVectors, --leave-out-vectors)"
+          + "leave them out with `ziplora convert --leave-out-vectors` (leavesOutVectors)"
+      case .embeddings(let keys):
+        "\(keys.count) tensors are embeddings of words, which no LoRA can hold, such as \(keys.min() ?? ""); "
+          + "leave them out with `ziplora convert --leave-out-vectors` (leavesOutVectors)"
       }
     }
   }

@@ -93,11 +93,12 @@ public struct Inspection: Codable, Sendable, Equatable {
     (triggers, training) = (description.triggers, description.training)
     metadata = file.metadata.map { Entry(key: $0.key, value: $0.value) }
     self.problems =
-      problems + Self.problems(of: changes, norms: norms, vectors: file.vectors) + description.problems(of: file)
+      problems + Self.problems(of: changes, norms: norms, extras: file.extras(unless: false)) + description.problems(of: file)
   }
 
   private static func problems(
-    of changes: OrderedDictionary<String, LayerChange>, norms: OrderedDictionary<String, Double>, vectors: [String]
+    of changes: OrderedDictionary<String, LayerChange>, norms: OrderedDictionary<String, Double>,
+    extras: [AdapterFileError.Defect]
   ) -> [String] {
     var problems: [String] = []
     let idle = norms.filter { $0.value == 0 }.keys
@@ -114,12 +115,7 @@ public struct Inspection: Codable, Sendable, Equatable {
         "\(thick.count) layers are \(first.value.formName) or another form that is no LoRA, such as \(first.key); they become "
           + "one when the file is used, and `ziplora convert` says what that costs")
     }
-    if let key = vectors.min() {
-      problems.append(
-        "\(vectors.count) tensors change biases or norms, which no LoRA can hold, such as \(key); leave them out with "
-          + "`ziplora convert --leave-out-vectors`")
-    }
-    return problems
+    return problems + extras.map(\.description)
   }
 
   /// The block that a layer belongs to: its name up to the second number in the UNet (`unet.down_blocks.1.attentions.0`),

@@ -10,6 +10,8 @@ struct LayerReader {
   private(set) var defects: [AdapterFileError.Defect] = []
   /// Keys of biases and norms.
   private(set) var vectors: [String] = []
+  /// Keys of embeddings of words.
+  private(set) var embeddings: [String] = []
 
   init(dialect: any Dialect, collection: SafeTensorsCollection, alphas: any AlphaSource, checksNumbers: Bool) {
     self.dialect = dialect
@@ -21,6 +23,10 @@ struct LayerReader {
   mutating func layers() throws -> OrderedDictionary<String, LayerChange> {
     var parts: OrderedDictionary<String, OrderedDictionary<AdapterKey.Part, String>> = [:]
     for key in collection.keys.sorted() {
+      if key.hasPrefix(Self.embeddingPrefix) {
+        embeddings.append(key)
+        continue
+      }
       guard let parsed = dialect.parse(key) else {
         defects.append(.unknownKey(key))
         continue
@@ -32,13 +38,16 @@ struct LayerReader {
     var layers: OrderedDictionary<String, LayerChange> = [:]
     for (stem, keys) in parts {
       do {
-        layers[stem] = try layer(stem, keys)
+        layers[stem] = try withTorchErrors { try layer(stem, keys) }
       } catch let defect as AdapterFileError.Defect {
         defects.append(defect)
       }
     }
     return layers
   }
+
+  /// Of words that were trained with the LoRA (OneTrainer; A1111: extensions-builtin/Lora/networks.py).
+  private static let embeddingPrefix = "bundle_emb."
 
   /// nil for a layer of which only biases or norms are changed.
   private mutating func layer(
@@ -73,15 +82,18 @@ struct LayerReader {
   /// stay finite in 32 bits.
   private static let largestNumber = 65504.0
 
-  /// A tensor of finite floating-point numbers, which except for alpha are none that only damage explains.
+  /// A tensor of finite floating-point numbers, none of which only damage explains. An alpha is looked at where a form uses it
+  /// (`LayerTensors.alpha`), and may be an integer (diffusers: utils/state_dict_utils.py convert_state_dict_to_kohya).
   private func numbers(_ key: String, _ part: AdapterKey.Part) throws -> Tensor {
     let tensor = try collection.tensor(key)
-    guard tensor.dtype.isFloatingPoint else { throw AdapterFileError.Defect.notFloatingPoint(key, tensor.dtype) }
-    guard checksNumbers || part == .alpha else { return tensor }
+    guard tensor.dtype.isFloatingPoint || part == .alpha && tensor.dtype != .bool else {
+      throw AdapterFileError.Defect.notFloatingPoint(key, tensor.dtype)
+    }
+    guard checksNumbers, part != .alpha else { return tensor }
     // NaN wins over every number.
     let largest = tensor.count > 0 ? tensor.abs().max().item() : 0
     guard largest.isFinite else { throw AdapterFileError.Defect.notFinite(key) }
-    guard largest <= Self.largestNumber || part == .alpha else {
+    guard largest <= Self.largestNumber else {
       throw AdapterFileError.Defect.tooLarge(key, largest, limit: Self.largestNumber)
     }
     return tensor

@@ -53,7 +53,7 @@ extension Adapter {
     var reduced = self
     var reductions: [AdapterFile.Reduction] = []
     for (index, (path, layer)) in factors.enumerated() {
-      let thinner = layer.reduced(to: limit)
+      let thinner = try withTorchErrors { layer.reduced(to: limit) }
       reduced.factors[path] = thinner.factors
       if thinner.factors.rank < layer.rank {
         reductions.append(
@@ -120,7 +120,7 @@ extension LowRankFactors {
     let energies = ascending.clamped(min: 0).flipped([0])
     let present = energies.doubles()
     let found = Swift.max(present.count { $0 > 1e-14 * present[0] }, 1)
-    let kept = Self.count(Array(present[..<found]), limit)
+    let kept = Self.count(Array(present.prefix(found)), limit)
     let roots = energies[0..<kept].sqrt().sqrt()
     let u = vectors.flipped([1]).narrow(1, from: 0, count: kept)
     // Eigenvalues are those of B A without its scale s: σ = |s| √λ, of which both sides get the root.

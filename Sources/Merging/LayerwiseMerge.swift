@@ -50,8 +50,8 @@ extension MergeMethod {
   /// Merges layer by layer: shared ones with `merge`, those of one LoRA as they are, in 32 bits.
   ///
   /// - Parameter isKept: whether a layer of the LoRA of that number takes part at all.
-  /// - Throws: `MergeError` for LoRAs that do not go together or whose number is not that of the roles; what `merge` and
-  ///   the progress handler throw.
+  /// - Throws: `MergeError` for LoRAs that do not go together or whose number is not that of the roles; `TorchError` where
+  ///   memory runs out; what `merge` and the progress handler throw.
   func mergingLayers(
     of inputs: [MergeInput], _ context: MergeContext, keeping isKept: (Int, String) -> Bool = { _, _ in true },
     with merge: (SharedLayer) throws -> MergedLayer
@@ -70,8 +70,11 @@ extension MergeMethod {
           factors[path] = layer.weighted[0]
           alone.append(.init(path: path, input: layer.names[0]))
         default:
-          let result = try merge(layer)
-          factors[path] = result.factors.to(dtype: .float32, device: .cpu)
+          let (result, stored) = try withTorchErrors {
+            let result = try merge(layer)
+            return (result, result.factors.to(dtype: .float32, device: .cpu))
+          }
+          factors[path] = stored
           merged.append(.init(layer, result))
         }
       }

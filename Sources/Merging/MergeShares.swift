@@ -74,31 +74,37 @@ extension Adapter {
   /// A LoRA of weight 0 is taken out, with the layers that it alone changes; that cannot be undone.
   /// - Parameter weights: of each LoRA, in the order of the shares; nil where it stays.
   /// - Throws: `MergeError.noShares`, `.otherShares` for a file whose layers or ranks have been changed since,
-  ///   `.wrongWeights`, `.alreadyGone` for a LoRA that was taken out, `.nothingLeft`.
-  public func reweighted(_ weights: [Double?]) throws(MergeError) -> Adapter {
+  ///   `.wrongWeights`, `.alreadyGone` for a LoRA that was taken out, `.nothingLeft`; `TorchError` where memory runs out.
+  public func reweighted(_ weights: [Double?]) throws -> Adapter {
     let shares = try MergeShares(metadata: metadata)
-    guard weights.count == shares.inputs.count else { throw .wrongWeights(weights.count, inputs: shares.inputs.map(\.name)) }
+    guard weights.count == shares.inputs.count else {
+      throw MergeError.wrongWeights(weights.count, inputs: shares.inputs.map(\.name))
+    }
     var reweighted = shares.inputs
     var ratios: [Double] = []
     for (index, weight) in weights.enumerated() {
       let input = shares.inputs[index]
       reweighted[index].weight = weight ?? input.weight
-      guard input.weight != 0 || reweighted[index].weight == 0 else { throw .alreadyGone(input.name) }
+      guard input.weight != 0 || reweighted[index].weight == 0 else { throw MergeError.alreadyGone(input.name) }
       ratios.append(input.weight == 0 ? 0 : reweighted[index].weight / input.weight)
     }
-    for name in shares.exceptions.keys.sorted() where factors[name] == nil { throw .otherShares(name, found: nil, [:]) }
+    for name in shares.exceptions.keys.sorted() where factors[name] == nil {
+      throw MergeError.otherShares(name, found: nil, [:])
+    }
     var layers: OrderedDictionary<String, LowRankFactors> = [:]
     var ranks: OrderedDictionary<String, [Int]> = [:]
     for (name, factors) in factors {
       let share = shares.exceptions[name] ?? shares.ranks
       guard share.reduce(0, +) == factors.rank else {
         let expected = OrderedDictionary(zip(shares.inputs.map(\.name), share)) { $0 + $1 }
-        throw .otherShares(name, found: factors.rank, expected)
+        throw MergeError.otherShares(name, found: factors.rank, expected)
       }
-      layers[name] = factors.reweighted(share, by: ratios)
+      layers[name] = try withTorchErrors { factors.reweighted(share, by: ratios) }
       ranks[name] = layers[name].map { _ in zip(share, ratios).map { $1 == 0 ? 0 : $0 } }
     }
-    guard !layers.isEmpty else { throw .nothingLeft(method: "reweight", expected: "LoRAs whose weight is not 0") }
+    guard !layers.isEmpty else {
+      throw MergeError.nothingLeft(method: "reweight", expected: "LoRAs whose weight is not 0")
+    }
     var metadata = metadata
     metadata[MergeShares.metadataKey] = MergeShares(reweighted, ranks).text
     return Adapter(factors: layers, metadata: metadata)

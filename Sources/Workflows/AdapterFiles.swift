@@ -1,4 +1,5 @@
 internal import LoRA
+internal import Merging
 internal import OrderedCollections
 internal import Torch
 internal import Training
@@ -20,13 +21,14 @@ struct AdapterFiles {
   init(_ paths: [String], base: String?, progress: ProgressHandler) throws {
     let files = try paths.map { try AdapterFile(path: $0) }
     self.files = files
+    ProgressReport.remarks(on: files, to: progress)
     if let base {
       let model = try AdapterBase(base, for: files, progress: progress)
       (names, dialect, baseFiles) = (model.names, files[0].dialect, model.files)
-      adapters = try withoutGrad { try files.map { try $0.adapter(for: model.names, weights: model.weights) } }
-    } else if let known = KnownBase.common(of: files) {
+      adapters = try files.map { try $0.resolved(for: model.names, weights: model.weights).adapter }
+    } else if let known = try KnownBase.common(of: files) {
       (names, dialect, baseFiles) = (known.names, files[0].dialect, [])
-      adapters = try withoutGrad { try files.map { try $0.adapter(for: known.names) } }
+      adapters = try files.map { try $0.resolved(for: known.names).adapter }
     } else {
       baseFiles = []
       try Self.checkNames(of: files)
@@ -59,8 +61,28 @@ struct AdapterFiles {
     }
   }
 
+  /// What the files are called in reports and metadata, with numbers where they are called alike.
+  static func names(of files: [AdapterFile]) -> [String] {
+    var seen: [String: Int] = [:]
+    let names = files.map(\.name)
+    return names.map { name in
+      guard names.count(where: { $0 == name }) > 1 else { return name }
+      seen[name, default: 0] += 1
+      return "\(name) \(seen[name]!)"
+    }
+  }
+
+  /// Refuses before the work what `write` would refuse after it.
+  func check(_ output: AdapterOutput) throws { try accepted(output).check(as: dialect) }
+
+  /// - Returns: the paths of the files written.
   /// - Throws: `SettingError` for another dialect than the files', which takes a base model.
-  func write(_ adapter: Adapter, to output: AdapterOutput) throws {
+  func write(_ adapter: Adapter, to output: AdapterOutput) throws -> [String] {
+    try accepted(output).write(adapter, metadata: [:], as: dialect, for: names)
+  }
+
+  /// An output that the names of the layers are enough for.
+  private func accepted(_ output: AdapterOutput) throws(SettingError) -> AdapterOutput {
     var output = output
     if let wanted = output.dialect, dialect is VerbatimNames {
       guard wanted == dialect.name else {
@@ -72,6 +94,29 @@ struct AdapterFiles {
       }
       output.dialect = nil
     }
-    try output.write(adapter, metadata: [:], as: dialect, for: names)
+    return output
+  }
+}
+
+extension AdapterFile {
+  /// The adapter for a base model, as `reading` has it, with what its metadata says about layers under the base's names, too.
+  func resolved(
+    for base: ModuleNames, weights: Projections = [:], options: Options = .init(),
+    progress: (_ done: Int, _ count: Int) throws -> Void = { _, _ in }
+  ) throws -> Reading {
+    let paths = try paths(in: base)
+    var resolved = try withoutGrad { try reading(for: base, weights: weights, options: options, progress: progress) }
+    if let shares = try? MergeShares(metadata: metadata) {
+      resolved.adapter.metadata[MergeShares.metadataKey] = shares.renamed { paths[$0] }.text
+    }
+    return resolved
+  }
+}
+
+extension ProgressReport {
+  /// Passes on what a user should know about how files were understood.
+  static func remarks(on files: [AdapterFile], to handler: ProgressHandler) {
+    let warnings = files.flatMap { file in file.remarks.map { "\(file.path): \($0)" } }
+    if !warnings.isEmpty { _ = handler(ProgressReport(phase: "opening LoRAs", step: 1, total: 1, warnings: warnings)) }
   }
 }

@@ -1,6 +1,5 @@
 internal import Diffusion
 public import LoRA
-internal import Merging
 internal import OrderedCollections
 internal import Torch
 internal import Training
@@ -12,7 +11,7 @@ public struct AdapterInput: Codable, Sendable, Equatable {
   public var base: String?
   /// The largest rank that layers get which are no LoRA.
   public var rankLimit: Int
-  /// Whether changes of biases and norms are left out instead of refused.
+  /// Whether changes of biases and norms, and embeddings of words, are left out instead of refused.
   public var leavesOutVectors: Bool
 
   public init(
@@ -38,19 +37,14 @@ public struct AdapterInput: Codable, Sendable, Equatable {
 
   func read(progress: ProgressHandler) throws -> Content {
     let file = try AdapterFile(path: path)
+    ProgressReport.remarks(on: [file], to: progress)
     let options = AdapterFile.Options(rankLimit: rankLimit, leavesOutVectors: leavesOutVectors)
     func tell(_ done: Int, _ count: Int) throws {
       try ProgressReport.layer(done, of: count, phase: "reading \(Paths.name(file.path))", to: progress)
     }
     let model = try base.map { try AdapterBase($0, for: [file], progress: progress) }
     let (name, names) = try model.map { ($0.name, $0.names) } ?? KnownBase.named(for: file)
-    let paths = try file.paths(in: names)
-    var reading = try withoutGrad {
-      try file.reading(for: names, weights: model?.weights ?? [:], options: options, progress: tell)
-    }
-    if let shares = try? MergeShares(metadata: file.metadata) {
-      reading.adapter.metadata[MergeShares.metadataKey] = shares.renamed { paths[$0] }.text
-    }
+    let reading = try file.resolved(for: names, weights: model?.weights ?? [:], options: options, progress: tell)
     return Content(file: file, names: names, base: name, inputs: [file.path] + (model?.files ?? []), reading: reading)
   }
 }
@@ -94,7 +88,7 @@ public struct AdapterRewriting: Codable, Sendable, Equatable {
   public let layers: Int
   /// Layers that are not exactly what they were.
   public let reductions: [AdapterFile.Reduction]
-  /// Keys of biases and norms that were left out.
+  /// Keys of biases, norms and embeddings that were left out.
   public let leftOut: [String]
 }
 
@@ -105,9 +99,11 @@ extension AdapterOutput {
   ) throws -> AdapterRewriting {
     let title = content.file.metadata["modelspec.title"]
     let files = try write(
-      adapter, metadata: title.map { ["modelspec.title": $0] } ?? [:], as: content.file.dialect, for: content.names)
+      adapter, metadata: title.map { ["modelspec.title": $0] } ?? [:], as: content.file.dialect, for: content.names,
+      dtypes: content.reading.dtypes)
+    let dialects = [content.file.dialect, dialect(or: content.file.dialect)]
     return AdapterRewriting(
-      files: files, base: content.base, dialects: [content.file.dialect.name, try AdapterFile(path: path).dialect.name],
-      layers: adapter.factors.count, reductions: reductions, leftOut: content.reading.leftOut)
+      files: files, base: content.base, dialects: dialects.map(\.name), layers: adapter.factors.count, reductions: reductions,
+      leftOut: content.reading.leftOut)
   }
 }

@@ -9,7 +9,8 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
   public var path: String
   /// By its name in `Dialects`; what the workflow says when nil.
   public var dialect: String?
-  /// Of the factors in the file; as they are when nil.
+  /// Of the factors in the file; when nil, those of a LoRA stay as they are, and others get the type they had in the file they
+  /// are from.
   public var dtype: DType?
   /// Whether existing files may be replaced.
   public var overwrite: Bool
@@ -35,15 +36,28 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
     }
   }
 
+  /// The dialect that is asked for, else the fallback; kohya's instead of one that is not written any more.
+  func dialect(or fallback: any Dialect) -> any Dialect {
+    dialect.flatMap(Dialects.named) ?? (fallback.isWritten ? fallback : Dialects.kohya)
+  }
+
+  /// Refuses before the work what `write` would refuse after it.
+  ///
+  /// - Throws: `AtomicFileError` for a file that is there, be it one that the dialect puts beside the LoRA.
+  func check(as fallback: any Dialect) throws {
+    try Paths.checkWritable(AdapterFile.files(at: path, as: dialect(or: fallback)), overwrite: overwrite)
+  }
+
   /// - Parameters:
   ///   - metadata: goes before what the adapter says of itself.
-  ///   - fallback: the dialect when none is asked for; kohya's instead of one that is not written any more.
+  ///   - fallback: the dialect when none is asked for.
+  ///   - dtypes: of layers by their paths, where none is asked for.
   /// - Returns: the paths of the files written.
-  @discardableResult
   func write(
-    _ adapter: Adapter, metadata: OrderedDictionary<String, String>, as fallback: any Dialect, for base: ModuleNames
+    _ adapter: Adapter, metadata: OrderedDictionary<String, String>, as fallback: any Dialect, for base: ModuleNames,
+    dtypes: [String: DType] = [:]
   ) throws -> [String] {
-    let dialect = dialect.flatMap(Dialects.named) ?? (fallback.isWritten ? fallback : Dialects.kohya)
+    let dialect = dialect(or: fallback)
     var own: OrderedDictionary = ["ss_output_name": Paths.name(stem), "modelspec.title": Paths.name(stem)]
     if let shares = try? MergeShares(metadata: adapter.metadata) {
       let spellings = dialect.spellings(in: base)
@@ -53,7 +67,8 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
       factors: adapter.factors,
       metadata: adapter.metadata.merging(own) { $1 }.merging(metadata) { $1 }
         .merging(["ziplora.version": Version.current]) { $1 })
-    return try AdapterFile.write(described, to: path, as: dialect, for: base, dtype: dtype, overwrite: overwrite)
+    return try AdapterFile.write(
+      described, to: path, as: dialect, for: base, dtype: dtype, dtypes: dtypes, overwrite: overwrite)
   }
 }
 
@@ -69,7 +84,7 @@ public struct SavedState: Codable, Sendable, Equatable {
     self.every = every
   }
 
-  func validate() throws(SettingError) { try Demand.notNegative(every, "save-every") }
+  func validate() throws(SettingError) { try Demand.seconds(every, "save-every") }
 
   func path(beside output: AdapterOutput) -> String { path ?? "\(output.stem).state.safetensors" }
 

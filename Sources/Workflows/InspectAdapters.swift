@@ -60,9 +60,11 @@ public struct InspectAdapters: Workflow {
     try validate()
     let adapters = try files.map { try AdapterFile(path: $0, checksNumbers: measures) }
     let model = try base.map { try AdapterBase($0, for: adapters, progress: progress) }
-    let names = model?.names ?? KnownBase.common(of: adapters)?.names
-    let inspections = adapters.map { Inspection($0, base: names, measures: measures) }
+    let inspections = try adapters.map { file in
+      Inspection(file, base: try model?.names ?? KnownBase.likely(for: file)?.names, measures: measures)
+    }
     guard adapters.count == 2 else { return Outcome(files: inspections, similarity: nil) }
+    let names = try model?.names ?? KnownBase.common(of: adapters)?.names
     if names == nil, adapters[0].dialect.name != adapters[1].dialect.name {
       throw SettingError(
         """

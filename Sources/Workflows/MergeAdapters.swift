@@ -41,6 +41,12 @@ public struct MergeAdapters: Workflow {
       throw SettingError("--lora is given \(loras.count) times; the method \(method.name) takes \(expected)")
     }
     for lora in loras { try lora.validate() }
+    guard loras.contains(where: { $0.weight != 0 }) else {
+      throw SettingError("all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
+    }
+    guard loras.allSatisfy({ $0.path != output.path }) else {
+      throw SettingError("output", output.path, expected: "another name than those of the LoRAs that are merged")
+    }
     try output.validate()
   }
 
@@ -66,14 +72,16 @@ public struct MergeAdapters: Workflow {
     try Paths.checkWritable([output.path, reportFile, record], overwrite: output.overwrite)
 
     let sources = try AdapterFiles(loras.map(\.path), base: base, progress: progress)
-    let inputs = zip(zip(sources.files, sources.adapters), loras).map {
-      MergeInput(Paths.name(Paths.stem($0.0.path)), $0.1, weight: $1.weight)
+    try sources.check(output)
+    let inputs = zip(zip(AdapterFiles.names(of: sources.files), sources.adapters), loras).map {
+      MergeInput($0.0, $0.1, weight: $1.weight)
     }
     let (adapter, report) = try merge(inputs, progress: progress)
-    try sources.write(adapter, to: output)
+    // Before one of them is replaced by the output.
+    let inputFiles = try (sources.files.map(\.path) + sources.baseFiles).map(FileDigest.init)
+    let files = try sources.write(adapter, to: output)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = loras.map(\.path) + sources.baseFiles
-    try RunRecord(self, inputs: inputFiles, outputs: [output.path, reportFile], began: began)
+    try RunRecord(self, inputs: inputFiles, outputs: files + [reportFile], began: began)
       .write(to: record, overwrite: output.overwrite)
     return Outcome(lora: output.path, reportFile: reportFile, report: report)
   }

@@ -48,6 +48,7 @@ public struct ResizeAdapter: Workflow {
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
     let content = try input.read(progress: progress)
+    try output.check(as: content.file.dialect)
     let limit = try limit
     var (adapter, reductions) = try withoutGrad {
       try content.reading.adapter.reduced(to: limit) { done, count in
@@ -56,8 +57,10 @@ public struct ResizeAdapter: Workflow {
     }
     // Singular vectors mix the ranks of what was merged.
     if !reductions.isEmpty { adapter.metadata[MergeShares.metadataKey] = nil }
+    // Before one of them is replaced by the output.
+    let inputs = try content.inputs.map(FileDigest.init)
     let result = try output.write(adapter, of: content, reductions: content.reading.reductions + reductions)
-    try RunRecord(self, inputs: content.inputs, outputs: result.files, began: began)
+    try RunRecord(self, inputs: inputs, outputs: result.files, began: began)
       .write(to: record, overwrite: output.overwrite)
     return result
   }

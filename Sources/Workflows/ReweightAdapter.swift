@@ -27,7 +27,10 @@ public struct ReweightAdapter: Workflow {
     guard weights.contains(where: { $0 != nil }) else {
       throw SettingError("no weight is given; expected --subject-weight, --style-weight or --lora-weight")
     }
-    for case let weight? in weights { try Demand.finite(weight, "weight") }
+    for (index, weight) in weights.enumerated() {
+      guard let weight else { continue }
+      try Demand.finite(weight, index < 2 ? ["subject-weight", "style-weight"][index] : "lora-weight")
+    }
     try output.validate()
   }
 
@@ -37,6 +40,7 @@ public struct ReweightAdapter: Workflow {
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
     let source = try AdapterFiles([lora], base: nil, progress: progress)
+    try source.check(output)
     let adapter = source.adapters[0]
     let reweighted: Adapter
     let before: MergeShares
@@ -44,11 +48,13 @@ public struct ReweightAdapter: Workflow {
       before = try MergeShares(metadata: adapter.metadata)
       let others = Array<Double?>(repeating: nil, count: max(0, before.inputs.count - weights.count))
       reweighted = try adapter.reweighted(weights + others)
-    } catch {
+    } catch let error as MergeError {
       throw SettingError("\(lora): \(error)")
     }
-    try source.write(reweighted, to: output)
-    try RunRecord(self, inputs: [lora], outputs: [output.path], began: began).write(to: record, overwrite: output.overwrite)
+    // Before it is replaced by the output.
+    let inputs = try source.files.map { try FileDigest(of: $0.path) }
+    let files = try source.write(reweighted, to: output)
+    try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: output.overwrite)
     let now = try MergeShares(metadata: reweighted.metadata)
     return Outcome(
       lora: output.path, inputs: zip(before.inputs, now.inputs).map { ($0.name, $0.weight, $1.weight) })

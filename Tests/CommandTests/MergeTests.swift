@@ -39,7 +39,7 @@ import Workflows
     #expect(run.output.contains("136 shared layers merged, 0 in one LoRA only"), "\(run.output)")
     #expect(try difference(adapter(folder("a.safetensors")), adapter(golden)) < 1e-5)
     let file = try AdapterFile(path: folder("a.safetensors"))
-    #expect(file.metadata["modelspec.merged_from"] == "kohya, kohya")
+    #expect(file.metadata["modelspec.merged_from"] == "kohya 1, kohya 2")
     #expect(file.layers.values.allSatisfy { $0.rank == (method == "svd" ? 4 : method == "direct" ? 8 : $0.rank) })
 
     let record = try JSONDecoder().decode(RunRecord<MergeAdapters>.self, from: bytes(folder("a.safetensors.json")))

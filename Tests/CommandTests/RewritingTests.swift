@@ -92,7 +92,7 @@ import Workflows
     for line in [
       "2 layers of Stable Diffusion 1.x, kohya to kohya", "1 layers (LoHa) now have rank 4, before 4; exactly the same change",
       "1 layers (whole difference) now have rank 8, before 320; the most is lost at unet.down_blocks.0.attentions.0",
-      "1 changes of biases and norms are left out",
+      "1 changes of biases, norms and embeddings are left out",
     ] {
       #expect(text.contains(line), "\(text)")
     }

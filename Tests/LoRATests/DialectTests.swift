@@ -236,6 +236,17 @@ import Torch
     #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.use_rslora": true}"#) == [16, 16, 4])
   }
 
+  @Test("starts that leave the base as it is", arguments: ["true", "false", "\"gaussian\"", "\"eva\"", "\"orthogonal\""])
+  func starts(start: String) throws {
+    #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.init_lora_weights": \#(start)}"#) == [8, 8, 4])
+  }
+
+  @Test("starts that change the base", arguments: ["pissa", "corda", "OLoRA", "loftq", "lora_ga"])
+  func startsOfAnotherBase(start: String) throws {
+    let error = try #require(throws: AdapterFileError.self) { try alphas(#"{"unet.init_lora_weights": "\#(start)"}"#) }
+    #expect(error.description.contains("save it again with peft's path_initial_model_for_weight_conversion"), "\(error)")
+  }
+
   @Test func unusableMetadata() throws {
     for (text, message) in [
       ("{", "a.safetensors: the metadata lora_adapter_metadata is not a JSON object"),

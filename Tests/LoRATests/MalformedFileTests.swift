@@ -272,6 +272,14 @@ import Torch
       Halves("peft").tensors(.ones([2, 4]), .ones([6, 2]))
     },
     Case(
+      "PiSSA", "the metadata adapter_config.json has init_lora_weights \"pissa_niter_16\", which changed the base's weights",
+      configuration: #"{"init_lora_weights": "pissa_niter_16"}"#
+    ) { Halves("peft").tensors(.ones([2, 4]), .ones([6, 2])) },
+    Case(
+      "OLoRA", "the metadata lora_adapter_metadata has unet.init_lora_weights \"olora\", which changed",
+      metadata: ["lora_adapter_metadata": #"{"unet.init_lora_weights": "olora"}"#]
+    ) { Halves("diffusers").tensors(.ones([2, 4]), .ones([6, 2])) },
+    Case(
       "a pattern that is no expression", "has an alpha_pattern that is no regular expression: to_(q",
       configuration: #"{"alpha_pattern": {"to_(q": 1}}"#
     ) { Halves("peft").tensors(.ones([2, 4]), .ones([6, 2])) },

@@ -42,7 +42,7 @@ struct AdapterInputOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Largest rank of layers that are no LoRA in the file.", valueName: "n"))
   var rankLimit = AdapterFile.Options().rankLimit
 
-  @Flag(help: "Leave out changes of biases and norms, which no LoRA can hold.")
+  @Flag(help: "Leave out changes of biases and norms and embeddings of words, which no LoRA can hold.")
   var leaveOutVectors = false
 
   var input: AdapterInput { AdapterInput(file, base: base, rankLimit: rankLimit, leavesOutVectors: leaveOutVectors) }

@@ -15,7 +15,7 @@ extension AdapterRewriting {
             ? "exactly the same change"
             : "the most is lost at \(worst.layer): \(worst.discardedEnergy.percent) of the squared norm"))
     }
-    if !leftOut.isEmpty { lines.append("\(leftOut.count) changes of biases and norms are left out") }
+    if !leftOut.isEmpty { lines.append("\(leftOut.count) changes of biases, norms and embeddings are left out") }
     return lines.joined(separator: "\n")
   }
 

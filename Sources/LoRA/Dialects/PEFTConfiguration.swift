@@ -27,6 +27,12 @@ struct PEFTConfiguration {
   ///   - prefix: of the names of the fields, such as `unet.`.
   init(_ fields: [String: JSONField], key: String, prefix: String = "") throws(MetadataError) {
     func isSet(_ name: String) -> Bool { if case .bool(true)? = fields[prefix + name] { true } else { false } }
+    if case .string(let start)? = fields["\(prefix)init_lora_weights"], Self.changesBase(start) {
+      throw MetadataError(
+        key: key,
+        problem: "has \(prefix)init_lora_weights \"\(start)\", which changed the base's weights before the training, so the "
+          + "LoRA is none for the base as it is; save it again with peft's path_initial_model_for_weight_conversion")
+    }
     var patterns: [(Pattern, Double)] = []
     if case .object(let entries)? = fields["\(prefix)alpha_pattern"] {
       for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
@@ -44,6 +50,12 @@ struct PEFTConfiguration {
     self.patterns = patterns
     usesRootOfRank = isSet("use_rslora")
     usesDoRA = isSet("use_dora")
+  }
+
+  /// Whether a LoRA that starts in this way takes from the weights what it adds at first (peft: tuners/lora/layer.py
+  /// update_layer), as PiSSA does also as `pissa_niter_16`. The start is not in the file, so what it has learnt is not known.
+  private static func changesBase(_ start: String) -> Bool {
+    ["pissa", "corda", "olora", "loftq", "lora_ga"].contains { start.lowercased().hasPrefix($0) }
   }
 
   private static func pattern(_ text: String, key: String) throws(MetadataError) -> Pattern {

@@ -1,4 +1,5 @@
 public import OrderedCollections
+internal import Torch
 
 /// A dialect whose layers keep the names that a file gives them, for work that needs no base model: what was read by
 /// `AdapterFile.unresolved` is written with the same keys.
@@ -41,12 +42,16 @@ public struct VerbatimNames: Dialect {
 extension AdapterFile {
   /// The adapter by the names that the file gives its layers.
   ///
-  /// - Throws: `AdapterFileError` for what takes a base model (DoRA) and for what no LoRA can hold.
-  public func unresolved(_ options: Options = .init()) throws(AdapterFileError) -> Adapter {
-    var defects = layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
-    if !options.leavesOutVectors, !vectors.isEmpty { defects.append(.vectors(vectors)) }
+  /// - Throws: `AdapterFileError` for what takes a base model (DoRA) and for what no LoRA can hold; `TorchError` where memory
+  ///   runs out.
+  public func unresolved(_ options: Options = .init()) throws -> Adapter {
+    let defects =
+      layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
+      + extras(unless: options.leavesOutVectors)
     guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
     return Adapter(
-      factors: layers.mapValues { $0.factors(atMost: options.rankLimit, beside: nil).factors }, metadata: metadata)
+      factors: try layers.mapValues { layer in
+        try withTorchErrors { layer.factors(atMost: options.rankLimit, beside: nil).factors }
+      }, metadata: metadata)
   }
 }

@@ -79,12 +79,17 @@ struct KroneckerForm: LayerForm {
   func factors(atMost rank: Int) -> ReducedFactors {
     guard left.rank * right.rank > rank else { return ReducedFactors(factors()) }
     let (first, second) = (left.singularValues(.rank(rank)), right.singularValues(.rank(rank)))
-    let all = (first.all.unsqueezed(1) * second.all.unsqueezed(0)).flattened().sorted(descending: true)
-    let columns = second.all.count
-    let pairs = all.indices[0..<min(rank, all.indices.count)].ints().map { ($0 / columns, $0 % columns) }
+    func products(_ first: Tensor, _ second: Tensor) -> (values: Tensor, indices: Tensor) {
+      (first.unsqueezed(1) * second.unsqueezed(0)).flattened().sorted(descending: true)
+    }
+    // Where products are equal, any may come first, so only those are ordered that have vectors.
+    let columns = second.up.dim(1)
+    let kept = products(first.all[0..<first.up.dim(1)], second.all[0..<columns]).indices
+    let pairs = kept[0..<min(rank, kept.count)].ints().map { ($0 / columns, $0 % columns) }
     let factors = product((first.up, first.down), (second.up, second.down), pairs, scale: 1)
       .to(dtype: .float32, device: .cpu)
-    return ReducedFactors(factors, of: all.values.count, energies: all.values.square())
+    let all = products(first.all, second.all).values
+    return ReducedFactors(factors, of: all.count, energies: all.square())
   }
 
   /// Kronecker products of these pairs of columns and rows.

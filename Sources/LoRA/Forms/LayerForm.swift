@@ -61,7 +61,7 @@ public enum LayerForms {
     all.flatMap { $0.parts } + Magnitude.parts + vectors + unsupported.flatMap(\.parts) + [.alpha]
 }
 
-/// The tensors of one layer, checked to be finite numbers.
+/// The tensors of one layer, checked to be finite numbers except for alpha.
 public struct LayerTensors {
   public let stem: String
   let tensors: [AdapterKey.Part: Tensor]
@@ -98,6 +98,7 @@ public struct LayerTensors {
     if let tensor = tensors[.alpha] {
       guard tensor.count == 1 else { throw .alphaNotOneNumber(key(.alpha), shape: tensor.shape) }
       alpha = tensor.item()
+      guard alpha.isFinite else { throw .notFinite(key(.alpha)) }
       guard alpha != 0 else { throw .zeroAlpha(key(.alpha)) }
       if let stated, stated != alpha { throw .twoAlphas(stem, tensor: alpha, metadata: stated) }
     }
