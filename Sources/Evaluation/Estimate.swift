@@ -23,6 +23,7 @@ public struct Estimate: Codable, Sendable, Equatable {
   /// Of values in groups, such as pictures of several pairs of LoRAs, every group weighing the same.
   ///
   /// Groups are resampled, and values in those: pictures of one pair are no independent witnesses of what happens with another.
+  /// Groups count as independent; of those that have something in common see `init(ofGroups:sharing:)`.
   public init(ofGroups groups: [[Double]], resamples: Int = 10_000, seed: UInt64 = 0) {
     precondition(!groups.isEmpty && groups.allSatisfy { !$0.isEmpty }, "a mean of nothing")
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
@@ -46,16 +47,64 @@ public struct Estimate: Codable, Sendable, Equatable {
         sum += inside / Double(group.count)
       }
       return sum / Double(count)
-    }.sorted()
+    }
+    self.init(mean: mean(groups.map(mean)), resampled: means, count: groups.map(\.count).reduce(0, +))
+  }
+
+  /// Of groups that share what they are made of, such as pairs of few subjects and few styles: what may be expected of other
+  /// subjects and styles.
+  ///
+  /// What is shared is resampled, kind by kind, and a group counts as often as the product of its parts was drawn (the pigeonhole
+  /// bootstrap, Owen 2007, doi 10.1214/07-AOAS122); then values in groups. It is rather too wide than too narrow.
+  ///
+  /// - Parameter parts: kinds of what groups share, each with a name for every group. A kind counts where several groups have a part
+  ///   in common and not all of them do.
+  /// - Returns: nil where no kind counts.
+  public init?(ofGroups groups: [[Double]], sharing parts: [[String]], resamples: Int = 4_000, seed: UInt64 = 0) {
+    let kinds = parts.compactMap { names -> [Int]? in
+      precondition(names.count == groups.count, "\(names.count) parts of \(groups.count) groups")
+      let distinct = Set(names).sorted()
+      return 1 < distinct.count && distinct.count < names.count ? names.map { distinct.firstIndex(of: $0)! } : nil
+    }
+    guard !kinds.isEmpty else { return nil }
+    let generator = Generator(seed: seed)
+    func draws(_ count: Int, _ total: Int) -> [Int] { Tensor.randint(0..<count, [total], generator: generator).ints() }
+    let counts = kinds.map { $0.max()! + 1 }
+    let drawn = counts.map { draws($0, resamples * $0) }
+    let places = groups.map { $0.count > 1 ? draws($0.count, resamples * $0.count) : [] }
+    let means = (0..<resamples).compactMap { resample -> Double? in
+      let times = zip(counts, drawn).map { count, drawn in
+        var times = [Int](repeating: 0, count: count)
+        for part in drawn[resample * count..<(resample + 1) * count] { times[part] += 1 }
+        return times
+      }
+      var (sum, weights) = (0.0, 0)
+      for (index, group) in groups.enumerated() {
+        let weight = zip(kinds, times).reduce(1) { $0 * $1.1[$1.0[index]] }
+        guard weight > 0 else { continue }
+        let chosen = places[index].isEmpty ? 0..<0 : resample * group.count..<(resample + 1) * group.count
+        let mean = chosen.isEmpty ? group[0] : places[index][chosen].reduce(0) { $0 + group[$1] } / Double(group.count)
+        sum += mean * Double(weight)
+        weights += weight
+      }
+      // Where not every subject is with every style, what was drawn may have no pair.
+      return weights > 0 ? sum / Double(weights) : nil
+    }
+    let mean = groups.reduce(0) { $0 + $1.reduce(0, +) / Double($1.count) } / Double(groups.count)
+    self.init(mean: mean, resampled: means, count: groups.map(\.count).reduce(0, +))
+  }
+
+  private init(mean: Double, resampled: [Double], count: Int) {
+    let means = resampled.sorted()
     func quantile(_ share: Double) -> Double {
       let place = share * Double(means.count - 1)
       let below = Int(place)
       let above = min(below + 1, means.count - 1)
       return means[below] + (means[above] - means[below]) * (place - Double(below))
     }
-    self.mean = mean(groups.map(mean))
+    self.mean = mean
     (low, high) = (quantile(0.025), quantile(0.975))
-    self.count = groups.map(\.count).reduce(0, +)
+    self.count = count
   }
 
   /// Whether zero is outside of the interval: a difference that is more than chance.

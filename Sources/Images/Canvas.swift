@@ -75,6 +75,11 @@ enum TextLines {
     (width / scale + 1) / BitmapFont.advance
   }
 
+  /// Characters of the longest word.
+  static func longestWord(_ text: String) -> Int {
+    text.split { $0 == " " || $0.isNewline }.map(\.count).max() ?? 0
+  }
+
   /// Breaks a text at its line ends and, where a line is longer than `length`, at spaces; a longer word is cut.
   static func wrapped(_ text: String, at length: Int) -> [String] {
     precondition(length > 0, "lines need room for a character")

@@ -99,8 +99,8 @@ private struct Layout {
   private let rowHeights: [Int]
 
   /// Row labels are broken at this many characters.
-  private static let rowLabelLength = 18
-  /// Cells are at least this many characters wide where they have text.
+  private static let longestLine = 18
+  /// Cells are at least this many characters wide where they have text, and as wide as its longest word up to `longestLine`.
   private static let shortestLine = 10
 
   init(_ sheet: ContactSheet) {
@@ -110,15 +110,16 @@ private struct Layout {
     let margin = 8 * scale
     let gap = 4 * scale
     let captionGap = 2 * scale
-    let hasText = !sheet.columnLabels.allSatisfy(\.isEmpty) || sheet.rows.joined().contains { !$0.caption.isEmpty }
+    let longestWord = (sheet.columnLabels + sheet.rows.joined().map(\.caption)).map(TextLines.longestWord).max() ?? 0
+    let line = longestWord == 0 ? 0 : min(max(longestWord, Self.shortestLine), Self.longestLine)
     let widest = (images.map(\.width).max() ?? 1) * sheet.magnification
-    let cellWidth = max(widest, hasText ? TextLines.width(Self.shortestLine, scale: scale) : 0)
+    let cellWidth = max(widest, TextLines.width(line, scale: scale))
     let cellHeight = (images.map(\.height).max() ?? 1) * sheet.magnification
     let charactersPerCell = TextLines.capacity(cellWidth, scale: scale)
 
     columnLabels = sheet.columnLabels.prefix(columns).map { TextLines.wrapped($0, at: charactersPerCell) }
     rowLabels = sheet.rows.indices.map { row in
-      row < sheet.rowLabels.count ? TextLines.wrapped(sheet.rowLabels[row], at: Self.rowLabelLength) : []
+      row < sheet.rowLabels.count ? TextLines.wrapped(sheet.rowLabels[row], at: Self.longestLine) : []
     }
     captions = sheet.rows.map { $0.map { TextLines.wrapped($0.caption, at: charactersPerCell) } }
 

@@ -25,6 +25,8 @@ public struct ImageFolder: Sendable {
   public let path: String
   /// At least one, sorted by name.
   public let pictures: [Picture]
+  /// Names of the files that prompts come from, sorted.
+  public let captions: [String]
 
   /// Reads every picture and prompt of a folder.
   ///
@@ -46,6 +48,7 @@ public struct ImageFolder: Sendable {
     if images.isEmpty {
       throw ImageError.invalidFolder(path: path, reason: "no pictures in this folder; expected PNG, JPEG or WebP files")
     }
+    captions = texts.map(\.name)
     pictures = images.map { Picture(name: $0.name, image: $0.image, prompt: prompts[$0.name]) }
   }
 

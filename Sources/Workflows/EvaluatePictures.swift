@@ -47,7 +47,7 @@ public struct EvaluatePictures: Workflow {
   }
 
   public func validate() throws {
-    if let threads { try Demand.atLeast(1, threads, "threads") }
+    if let threads { try Demand.atLeast(1, threads, "threads", atMost: 1024) }
     try Demand.available(device)
     guard clip != nil || dino != nil else {
       throw SettingError(
@@ -90,12 +90,16 @@ private struct Material {
   /// One for each picture; nil where no CLIP asks for them.
   let prompts: [String]?
   let rareTokens: RareTokens
+  /// That prompts come from.
+  private let captions: [String]
 
   init(_ workflow: EvaluatePictures) throws {
     func references(_ path: String?) throws -> [(file: String, image: Image)] {
-      try path.map { try PictureSource($0).read().map { ($0.file, $0.image) } } ?? []
+      try path.map { try PictureSource($0).read().pictures.map { ($0.file, $0.image) } } ?? []
     }
-    pictures = try workflow.pictures.read()
+    let found = try workflow.pictures.read()
+    pictures = found.pictures
+    captions = workflow.clip != nil && workflow.pictures.prompt == nil ? found.captions : []
     subject = try references(workflow.subjectImages)
     style = try references(workflow.styleImages)
     rareTokens = workflow.rareTokens
@@ -115,7 +119,7 @@ private struct Material {
     }
   }
 
-  var files: [String] { pictures.map(\.file) + subject.map(\.file) + style.map(\.file) }
+  var files: [String] { pictures.map(\.file) + captions + subject.map(\.file) + style.map(\.file) }
 
   /// Each prompt, and what is left of it without rare tokens.
   var texts: OrderedSet<String> {

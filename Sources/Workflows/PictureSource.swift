@@ -17,9 +17,12 @@ public struct PictureSource: Codable, Sendable, Equatable {
 
   /// What a source holds, read and complete.
   struct Content {
+    /// Of the pictures.
     let files: [String]
     let images: [Image]
     let prompts: [String]
+    /// Everything that was read: the pictures, and the files that their prompts come from.
+    let inputs: [String]
 
     /// Each prompt once.
     var distinctPrompts: OrderedSet<String> { OrderedSet(prompts) }
@@ -35,7 +38,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
   /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
   /// - Throws: `ImageError` for what cannot be read, `SettingError` for a picture without a prompt.
   func load(promptOption option: String) throws -> Content {
-    let pictures = try read()
+    let (pictures, captions) = try read()
     let prompts = try pictures.map { picture in
       guard let prompt = prompt ?? picture.caption else {
         let caption = Paths.isFolder(path) ? ", or write one into \(Paths.stem(picture.file)).txt" : ""
@@ -43,18 +46,21 @@ public struct PictureSource: Codable, Sendable, Equatable {
       }
       return prompt
     }
-    return Content(files: pictures.map(\.file), images: pictures.map(\.image), prompts: prompts)
+    let files = pictures.map(\.file)
+    return Content(
+      files: files, images: pictures.map(\.image), prompts: prompts, inputs: files + (prompt == nil ? captions : []))
   }
 
-  /// The pictures with the captions that they have in their folder.
+  /// The pictures with the captions that they have in their folder, and the files that these come from.
   ///
   /// - Throws: `ImageError` for what cannot be read.
-  func read() throws -> [(file: String, image: Image, caption: String?)] {
+  func read() throws -> (pictures: [(file: String, image: Image, caption: String?)], captions: [String]) {
     guard Paths.exists(path) else {
       throw ImageError.unreadable(name: path, reason: "no such file or folder")
     }
-    guard Paths.isFolder(path) else { return [(path, try Image(contentsOf: path), nil)] }
+    guard Paths.isFolder(path) else { return ([(path, try Image(contentsOf: path), nil)], []) }
     let prefix = path.hasSuffix("/") ? path : "\(path)/"
-    return try ImageFolder(contentsOf: path).pictures.map { (prefix + $0.name, $0.image, $0.prompt) }
+    let folder = try ImageFolder(contentsOf: path)
+    return (folder.pictures.map { (prefix + $0.name, $0.image, $0.prompt) }, folder.captions.map { prefix + $0 })
   }
 }

@@ -1,8 +1,12 @@
 import Evaluation
 import Foundation
 import Images
+import LoRA
+import OrderedCollections
 import TestSupport
 import Testing
+import Torch
+import Training
 import Workflows
 
 /// `ziplora experiment` on the embedded base, as small as can be.
@@ -108,6 +112,56 @@ import Workflows
     #expect(left.rows.allSatisfy { $0.figures[0].score.count == 1 })
   }
 
+  @Test("new pictures, strays and states of other settings are noticed though no record names them")
+  func whatNoRecordNames() throws {
+    _ = try folder.copyEncoder("clip")
+    let pictures = try folder.pictures("thing", "rgb-8.png")
+    let text = """
+      base: \(repository)/Models/toybox
+      subjects: [{name: thing, images: \(pictures), prompt: a sbu thing, class: a thing}]
+      styles: [notebook]
+      training:
+        subject: {rank: 1, steps: 2, learning-rate: 1e-3, schedule: cosine}
+        style: {rank: 1, steps: 1, learning-rate: 1e-3, seed: 5}
+      examples: \(repository)/Examples/Toybox
+      sampling: {steps: 1, guidance: 1}
+      pictures: 1
+      other-pictures: 1
+      reproduction-draws: 1
+      encoders: {clip: \(folder("clip"))}
+      rows:
+        - {name: direct merge, merge: direct}
+
+      """
+    // What an experiment leaves that was stopped when it asked for more steps.
+    let lora = folder("out/loras/subject-thing.safetensors")
+    try FileManager.default.createDirectory(atPath: folder("out/loras"), withIntermediateDirectories: true)
+    let longer = TrainAdapter(
+      base: BaseModel("\(repository)/Models/toybox"), pictures: PictureSource(pictures, prompt: "a sbu thing"),
+      training: .init(rank: 1, steps: 400, learningRate: LearningRate(peak: 1e-3, shape: .cosine)), output: AdapterOutput(lora))
+    #expect(throws: Interrupted.self) { try longer.run { $0.phase != "training the LoRA" || $0.step < 2 } }
+    #expect(FileManager.default.fileExists(atPath: folder("out/loras/subject-thing.state.safetensors")))
+    let other = try run(text)
+    try #require(other.status == 0, "\(other.errors)")
+    #expect(try AdapterFile(path: lora).metadata["ss_steps"] == "2")
+    let first = try bytes(lora)
+
+    let styled = "out/pairs/thing-notebook/direct-merge/styled"
+    try FileManager.default.removeItem(atPath: folder("\(styled)/run.json"))
+    try FileManager.default.copyItem(
+      atPath: folder("\(styled)/0001-seed1000.png"), toPath: folder("\(styled)/0009-seed3.png"))
+    let again = try run(text)
+    try #require(again.status == 0, "\(again.errors)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder(styled)).sorted() == ["0001-seed1000.png", "run.json"])
+    #expect(try bytes(lora) == first)
+
+    _ = try folder.pictures("thing", "444.jpg")
+    let more = try run(text)
+    try #require(more.status == 0, "\(more.errors)")
+    #expect(try bytes(lora) != first)
+    #expect(try AdapterFile(path: lora).metadata["ss_num_train_images"] == "2")
+  }
+
   @Test("pictures of anything are judged by encoders, with the scores that evaluate gives them")
   func encoders() throws {
     _ = try folder.copyEncoder("clip")
@@ -156,6 +210,13 @@ import Workflows
       ("with: [dog]", "with: [cat]", "row \"three\": with: cat, beside cat-notebook; expected one of the other subjects"),
       ("merge: direct, with", "loras: [], with", "row \"three\": with goes with merge and zip alone"),
       ("batch: 2", "batch: 2, dtype: int4", "sampling.dtype: found int4; expected float32, bfloat16 or float16"),
+      ("batch: 2", "batch: 2, dtype: int8", "sampling.dtype: found int8; expected float32, bfloat16 or float16"),
+      ("batch: 2", "batch: 2, sampler: magic", "sampling.sampler: "),
+      ("sparsity: 0.5", "sparsity: .nan", "row \"thin\": sparsity nan; expected 0 up to 1"),
+      ("[[cat, notebook]]", "[[cat, notebook], [cat, notebook]]", "pairs: \"cat-notebook\" is there twice"),
+      ("name: base alone", "name: \"\"", "rows: a name is empty"),
+      ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected on grass, "),
+      ("\npictures: 2", "\npictures: 9223372036854775807", "--pictures 9223372036854775807: expected 10000000 or less"),
       (
         "replace: [down_blocks, mid_block, up_blocks], from: direct merge", "replace: [down]",
         "replace and from go together, with of"
@@ -165,7 +226,6 @@ import Workflows
       ("rows:", "encoders: {}\nrows:", "encoders: found none; expected clip, dino or both"),
       ("rows:", "compared-with: nothing\nrows:", "compared-with: \"nothing\" is none of the rows"),
       ("rows:", "rows: [", "no YAML"),
-      ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected"),
       ("name: base alone", "name: direct merge", "rows: \"direct merge\" is there twice"),
     ])
   func refused(what: String, by other: String, message: String) throws {

@@ -35,6 +35,34 @@ import Testing
     #expect(uneven.mean == 0.5 && uneven.count == 5, "every group weighs the same: \(uneven)")
   }
 
+  @Test("groups that share parts are as uncertain as the parts say")
+  func sharedParts() throws {
+    // Four subjects with eight styles: a gain of the subject alone, 0 or 1, is known from four cases and not from 32.
+    let pairs = (0..<4).flatMap { subject in (0..<8).map { style in (subject: "\(subject)", style: "\(style)") } }
+    let groups = pairs.map { [$0.subject < "2" ? 0.0 : 1.0] }
+    let parts = [pairs.map(\.subject), pairs.map(\.style)]
+    let crossed = try #require(Estimate(ofGroups: groups, sharing: parts, resamples: 20_000))
+    #expect(crossed.mean == 0.5 && crossed.count == 32)
+    // Of four draws of two kinds, none and all of one kind have a chance of 1/16 each.
+    #expect(crossed.low == 0 && crossed.high == 1, "\(crossed)")
+    let independent = Estimate(ofGroups: groups)
+    #expect(independent.low > 0.3 && independent.high < 0.7, "\(independent)")
+
+    // What varies with neither is no surer than pairs say, up to the three times the variance that the method may give.
+    let noise = pairs.indices.map { [(sin(Double($0 + 1) * 12.9898) * 43_758.5453).truncatingRemainder(dividingBy: 1)] }
+    let wide = try #require(Estimate(ofGroups: noise, sharing: parts, resamples: 20_000))
+    let narrow = Estimate(ofGroups: noise)
+    let ratio = (wide.high - wide.low) / (narrow.high - narrow.low)
+    #expect(ratio > 1 && ratio < 1.8, "\(wide) beside \(narrow)")
+    #expect(Estimate(ofGroups: noise, sharing: parts) == Estimate(ofGroups: noise, sharing: parts), "the same seed")
+
+    // Each part once, or one part in all: there is nothing to learn from.
+    #expect(Estimate(ofGroups: [[0], [1]], sharing: [["a", "b"], ["c", "c"]]) == nil)
+    // A part in two of three pairs is a case of its own: means are 0, 1 or between.
+    let nested = try #require(Estimate(ofGroups: [[0, 0], [0], [1]], sharing: [["a", "a", "b"], ["c", "d", "e"]]))
+    #expect(nested.low == 0 && nested.high == 1 && abs(nested.mean - 1.0 / 3) < 1e-12, "\(nested)")
+  }
+
   @Test func text() {
     let estimate = Estimate(of: [0.25, 0.25])
     #expect(estimate.description == "0.250 [0.250, 0.250]" && estimate.signed == "+0.250 [+0.250, +0.250]")

@@ -43,6 +43,16 @@ import Testing
     }
   }
 
+  /// A column makes room for the longest word, up to 18 characters, so that none is broken.
+  @Test(arguments: [("a caption", 10), ("both predictions", 11), ("a_very_long_word_in_a_label", 18)])
+  func cellsAreAsWideAsTheLongestWord(label: String, characters: Int) throws {
+    let picture = Image(width: 16, height: 16, color: red)
+    let sheet = ContactSheet(columnLabels: [label], rows: [[.init(picture)]]).image()
+    // Letters are 6 pixels apart and 2 x 2 large, the last one without its space; margins of 16.
+    #expect(sheet.width == (6 * characters - 1) * 2 + 32)
+    #expect(ContactSheet(rows: [[.init(picture, caption: label)]]).image().width == sheet.width)
+  }
+
   @Test func noTextTouchesAPictureOrTheEdge() throws {
     let cell = ContactSheet.Cell(Image(width: 64, height: 64, color: red), caption: "a caption that needs several lines, surely")
     let label = "a photo of a [V] dog in the style of a crayon drawing with_a_very_long_word_in_it"

@@ -1,27 +1,27 @@
 internal import Foundation
 internal import Images
-public import Training
+internal import Training
 
 /// Pictures of several places in one folder, each with its prompt: what a LoRA of several things at once is trained on.
-public struct CollectPictures: Workflow {
-  public static let name = "collect"
+struct CollectPictures: Workflow {
+  static let name = "collect"
 
-  public struct Source: Codable, Sendable, Equatable {
-    public var pictures: PictureSource
+  struct Source: Codable, Sendable, Equatable {
+    var pictures: PictureSource
     /// How often each of its pictures is there.
-    public var copies: Int
+    var copies: Int
   }
 
-  public var sources: [Source]
-  public var output: String
+  var sources: [Source]
+  var output: String
 
-  public func validate() throws {
+  func validate() throws {
     guard !sources.isEmpty else { throw SettingError("there is nothing to collect; expected pictures") }
     for source in sources { try Demand.atLeast(1, source.copies, "copies") }
   }
 
-  /// - Returns: the paths of the pictures.
-  public func run(progress: ProgressHandler) throws -> [String] {
+  /// - Returns: the paths of the pictures and their captions.
+  func run(progress: ProgressHandler) throws -> [String] {
     try validate()
     let began = ContinuousClock.now
     // What an earlier run has left would be trained on, too.
@@ -30,13 +30,13 @@ public struct CollectPictures: Workflow {
     var (inputs, files): ([String], [String]) = ([], [])
     for (number, source) in sources.enumerated() {
       let content = try source.pictures.load(promptOption: "prompt")
-      inputs += content.files
+      inputs += content.inputs
       for (index, (image, prompt)) in zip(content.images, content.prompts).enumerated() {
         for copy in 0..<source.copies {
           let stem = "\(output)/\(number + 1)-\(String(format: "%03d", index + 1))-\(copy + 1)"
           try image.write(to: "\(stem).png", overwrite: true)
           try Data(prompt.utf8).write(to: URL(filePath: "\(stem).txt"))
-          files.append("\(stem).png")
+          files += ["\(stem).png", "\(stem).txt"]
         }
       }
     }

@@ -144,7 +144,7 @@ extension Experiment.Zip {
       do {
         options.scope = try Targets(text)
       } catch {
-        throw SettingError("scope: \(error)")
+        throw SettingError("zip.scope: \(error)")
       }
     }
     options.initialValue = try mapping.number("initial-value") ?? options.initialValue
@@ -162,13 +162,19 @@ extension Experiment.Zip {
 
 extension Experiment.Sampling {
   init(_ mapping: YAMLMapping) throws {
-    if let name = try mapping.text("sampler") { sampler = try .named(name) }
+    if let name = try mapping.text("sampler") {
+      do {
+        sampler = try .named(name)
+      } catch {
+        throw SettingError("sampling.sampler: \(error)")
+      }
+    }
     steps = try mapping.whole("steps") ?? steps
     guidance = try mapping.number("guidance") ?? guidance
     seed = try mapping.seed("seed") ?? seed
     batch = try mapping.whole("batch") ?? batch
     if let name = try mapping.text("dtype") {
-      guard let dtype = DType(named: name) else {
+      guard let dtype = DType(named: name), [.float32, .bfloat16, .float16].contains(dtype) else {
         throw SettingError("sampling.dtype: found \(name); expected float32, bfloat16 or float16")
       }
       self.dtype = dtype

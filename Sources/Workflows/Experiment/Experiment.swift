@@ -215,12 +215,15 @@ extension Experiment {
   public func validate() throws {
     func unique(_ names: [String], _ what: String) throws {
       guard !names.isEmpty else { throw SettingError("\(what): expected at least one") }
-      for (index, name) in names.enumerated() where names[..<index].contains(name) {
-        throw SettingError("\(what): \"\(name)\" is there twice")
+      for (index, name) in names.enumerated() {
+        guard !name.isEmpty else { throw SettingError("\(what): a name is empty") }
+        guard !names[..<index].contains(name) else { throw SettingError("\(what): \"\(name)\" is there twice") }
       }
     }
     try unique(subjects.map(\.name), "subjects")
     try unique(styles.map(\.name), "styles")
+    // What the base draws of their classes lies under their names.
+    try unique((subjects + styles).map(\.name), "subjects and styles")
     try unique(rows.map(\.name), "rows")
     // Names of folders have no more than letters, digits and dashes.
     try unique(rows.map(\.folder), "rows")
@@ -231,7 +234,7 @@ extension Experiment {
     if let encoders, encoders.clip == nil, encoders.dino == nil {
       throw SettingError("encoders: found none; expected clip, dino or both")
     }
-    _ = try allPairs
+    try unique(try allPairs.map(\.name), "pairs")
     try Demand.atLeast(1, pictures, "pictures")
     try Demand.atLeast(1, otherPictures, "other-pictures")
     try Demand.atLeast(1, reproductionDraws, "reproduction-draws")
@@ -252,6 +255,7 @@ extension Experiment.Row {
     guard combine == .weights || loras?.count == 2 else {
       throw SettingError("row \"\(name)\": combine goes with loras: [subject, style] alone")
     }
+    guard (0..<1).contains(sparsity) else { throw SettingError("row \"\(name)\": sparsity \(sparsity); expected 0 up to 1") }
     guard sparsity == 0 || loras?.isEmpty == false else {
       throw SettingError("row \"\(name)\": sparsity goes with loras alone")
     }

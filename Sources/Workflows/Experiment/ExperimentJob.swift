@@ -1,8 +1,9 @@
 internal import Foundation
+internal import Merging
 internal import Training
 
-/// A workflow of an experiment. It is done when its record says so: with these settings, from files that are still the
-/// same, to files that are still there.
+/// A workflow of an experiment. It is done when its record says so: with these settings, from all the files that it would read
+/// and as they still are, to files that are still there.
 struct ExperimentJob {
   let title: String
   /// What jobs of a kind take tells how long the others will.
@@ -13,7 +14,12 @@ struct ExperimentJob {
   let secondsIfDone: () -> Double?
   let run: (ProgressHandler) throws -> Void
 
-  init<Work: Workflow>(_ title: String, _ work: Work, needs: [Int], record: String, files: FileDigests) {
+  /// - Parameters:
+  ///   - reads: files that it will read, among others.
+  ///   - folder: that belongs to it alone. What an interrupted run has left there would pass for its own.
+  init<Work: Workflow>(
+    _ title: String, _ work: Work, needs: [Int], record: String, reads: [String], clearing folder: String?, files: FileDigests
+  ) {
     self.title = title
     self.needs = needs
     kind = Work.name
@@ -21,13 +27,31 @@ struct ExperimentJob {
       guard let bytes = FileManager.default.contents(atPath: record),
         let found = try? JSONDecoder().decode(RunRecord<Work>.self, from: bytes),
         let (before, now) = try? (JSON.text(found.settings), JSON.text(work)), before == now,
+        Set(reads).isSubset(of: found.inputs.map(\.path)),
         (found.inputs + found.outputs).allSatisfy({ files.digest(of: $0.path) == $0 })
       else { return nil }
       return found.seconds
     }
     run = { progress in
+      if let folder, Paths.exists(folder) { try FileManager.default.removeItem(atPath: folder) }
       try Paths.makeFolder(URL(filePath: record).deletingLastPathComponent().path)
-      _ = try work.run(progress: progress)
+      do {
+        _ = try work.run(progress: progress)
+      } catch let error {
+        // Saved by a run that was stopped before the experiment's file was changed.
+        guard let state = Self.foreignState(error) else { throw error }
+        try FileManager.default.removeItem(atPath: state)
+        _ = try work.run(progress: progress)
+      }
+    }
+  }
+
+  /// The saved state that a run refuses to go on from because it is of other settings; nil for any other error.
+  private static func foreignState(_ error: any Error) -> String? {
+    switch error {
+    case let error as StateError: error.path
+    case MergeError.otherRun(let path, _): path
+    default: nil
     }
   }
 }

@@ -23,6 +23,8 @@ struct ExperimentPlan {
   /// Of the jobs: what several pairs need is made once.
   private var records: Set<String> = []
   private var products: JobProducts
+  /// The pictures of materials, by what the materials call them.
+  private var known: [String: [String]] = [:]
 
   /// - Throws: `SettingError` for what cannot be run.
   init(_ experiment: Experiment, output: String) throws {
@@ -47,17 +49,31 @@ struct ExperimentPlan {
 
   private func folder(_ row: Experiment.Row, _ pair: Experiment.Pair) -> String { Self.folder(row, of: pair, in: output) }
 
-  /// - Parameter folders: that it puts files into, beside what its record is of.
+  /// - Parameters:
+  ///   - folders: that it puts files into, beside what its record is of.
+  ///   - materials: whose pictures it reads.
+  ///   - clearing: a folder that belongs to it alone.
   /// - Throws: `SettingError` of a job that could not run, before any other has.
   private mutating func add<Work: Workflow>(
-    _ title: String, _ work: Work, record: String, folders: [String] = []
+    _ title: String, _ work: Work, record: String, folders: [String] = [], reading materials: [Experiment.Material] = [],
+    clearing: String? = nil
   ) throws {
     try work.validate()
     guard records.insert(record).inserted else { return }
     let needs = try products.makers(for: work)
     let product = record.hasSuffix("/run.json") ? record.dropLast("/run.json".count) : record.dropLast(".json".count)
     products.add([String(product)] + folders, of: jobs.count)
-    jobs.append(ExperimentJob(title, work, needs: needs, record: record, files: files))
+    let reads = try materials.flatMap { try pictures(of: $0) }
+    jobs.append(
+      ExperimentJob(title, work, needs: needs, record: record, reads: reads, clearing: clearing, files: files))
+  }
+
+  /// Paths of a material's pictures.
+  private mutating func pictures(of material: Experiment.Material) throws -> [String] {
+    if let known = known[material.images] { return known }
+    let files = try PictureSource(material.images).read().pictures.map(\.file)
+    known[material.images] = files
+    return files
   }
 
   // MARK: LoRAs
@@ -94,20 +110,22 @@ struct ExperimentPlan {
       TrainAdapter(
         base: base, pictures: PictureSource(material.images, prompt: material.prompt), training: training.options,
         prior: training.prior > 0 ? prior : nil, output: AdapterOutput(file, overwrite: true)),
-      record: Paths.record(of: file), folders: training.prior > 0 ? [self.prior(material)] : [])
+      record: Paths.record(of: file), folders: training.prior > 0 ? [self.prior(material)] : [], reading: [material])
   }
 
   /// One LoRA of both, each as often in a step as the other.
   private mutating func trainJointly(_ pair: Experiment.Pair, _ training: Experiment.Training, to file: String) throws {
     let folder = "\(output)/pairs/\(pair.name)/joint"
     let both = [pair.subject, pair.style]
-    let counts = try both.map { try PictureSource($0.images, prompt: $0.prompt).load(promptOption: "prompt").files.count }
+    let counts = try both.map { try pictures(of: $0).count }
     let sources = zip(both, counts).map { material, count in
       CollectPictures.Source(
         pictures: PictureSource(material.images, prompt: material.prompt), copies: max(1, counts.max()! / count))
     }
     let collected = "\(folder)-pictures"
-    try add("collecting \(pair.name)", CollectPictures(sources: sources, output: collected), record: Paths.record(of: collected))
+    try add(
+      "collecting \(pair.name)", CollectPictures(sources: sources, output: collected), record: Paths.record(of: collected),
+      reading: both)
     var prior: PriorPictures?
     if experiment.subjectTraining.prior > 0, experiment.styleTraining.prior > 0, training.prior > 0 {
       let classes = both.map {
@@ -140,7 +158,7 @@ struct ExperimentPlan {
           base: BaseModel(experiment.base, dtype: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
           sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, seed: sampling.seed,
           count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true),
-        record: "\(pictures)/run.json")
+        record: "\(pictures)/run.json", clearing: pictures)
       let scores = ExperimentScores.file(exhibit, in: folder)
       if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
         try add("evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores))
@@ -155,7 +173,7 @@ struct ExperimentPlan {
         base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
         combination: row.combine,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
-      record: "\(folder)/reproduction.json.json")
+      record: "\(folder)/reproduction.json.json", reading: [pair.subject, pair.style])
     guard experiment.asksOracle else { return }
     try add(
       "judging \(pair.name) by \(row.name)",
@@ -182,7 +200,8 @@ struct ExperimentPlan {
         title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
     } else if let zip = row.zip {
       try add(
-        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output), record: record)
+        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output), record: record,
+        reading: zip.references == .pictures ? [pair.subject, pair.style] + others.map(\.material) : [])
     } else if let training = row.joint {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {

@@ -35,9 +35,10 @@ struct ExperimentReport {
     it.</p>
     \(table { "<td>\($0.score)</td>" })
     <h2>Compared with \(escaped(results.reference))</h2>
-    <p>By pictures with the same prompt and seed. Coloured where the interval excludes zero; behind it, in how many pairs there
-    is a gain.</p>
+    <p>By pictures with the same prompt and seed. Coloured where the interval excludes zero; behind it, in how many pairs it
+    is better.</p>
     \(table(gain))
+    \(results.elsewhere.isEmpty ? "" : "<p>\(results.elsewhere)</p>\n\(table { "<td>\($0.gainElsewhere?.signed ?? "")</td>" })")
     <h2>Subject against style</h2>
     \(scatter())
     <h2>Every pair</h2>
@@ -63,8 +64,7 @@ struct ExperimentReport {
   private func gain(_ figure: ExperimentResults.Figure) -> String {
     guard let gain = figure.gain else { return "<td></td>" }
     let color = figure.isBetter.map { $0 ? "better" : "worse" } ?? ""
-    let pairs = figure.gainByPair.count { $0 > 0 }
-    return "<td class=\"\(color)\">\(gain.signed) · \(pairs)/\(results.pairs.count)</td>"
+    return "<td class=\"\(color)\">\(gain.signed) · \(figure.improvedPairs)/\(results.pairs.count)</td>"
   }
 
   private func styled(_ row: ExperimentResults.Row, _ measure: String) -> ExperimentResults.Figure? {

@@ -13,6 +13,9 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     public let score: Estimate
     /// What this row has more, picture by picture with the same prompt and seed; nil for the row compared with.
     public let gain: Estimate?
+    /// The gain with subjects and styles resampled in place of pairs, which share them: what may be expected of others. Nil where no
+    /// two pairs share any.
+    public let gainElsewhere: Estimate?
     /// Of the pairs, in their order.
     public let byPair: [Double]
     public let gainByPair: [Double]
@@ -24,6 +27,9 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       default: "\(measure) (\(exhibit.rawValue))"
       }
     }
+
+    /// In how many pairs this row is better.
+    public var improvedPairs: Int { gainByPair.count { exhibit == .reproduction ? $0 < 0 : $0 > 0 } }
 
     /// Whether the gain is one, beyond doubt; nil where it may be chance.
     public var isBetter: Bool? {
@@ -70,10 +76,13 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
           let (these, those) = (values(row), values(reference))
           guard !these.isEmpty else { return nil }
           let gains = zip(these, those).map { zip($0, $1).map { $0 - $1 } }
+          let materials = [pairs.map(\.subject.name), pairs.map(\.style.name)]
           func means(_ groups: [[Double]]) -> [Double] { groups.map { $0.reduce(0, +) / Double($0.count) } }
           return Figure(
             exhibit: exhibit, measure: measure, score: Estimate(ofGroups: these),
-            gain: row == reference ? nil : Estimate(ofGroups: gains), byPair: means(these), gainByPair: means(gains))
+            gain: row == reference ? nil : Estimate(ofGroups: gains),
+            gainElsewhere: row == reference ? nil : Estimate(ofGroups: gains, sharing: materials), byPair: means(these),
+            gainByPair: means(gains))
         }
       }
       return Row(name: experiment.rows[row].name, figures: figures)
@@ -114,6 +123,15 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     ].compactMap { $0 }.joined(separator: " ")
   }
 
+  /// What the second intervals of gains are; empty where there are none.
+  var elsewhere: String {
+    guard rows.contains(where: { $0.figures.contains { $0.gainElsewhere != nil } }) else { return "" }
+    return """
+      The same gains with subjects and styles resampled in place of pairs, which share them (pigeonhole bootstrap): what may be
+      expected of other subjects and styles.
+      """
+  }
+
   /// The scores and gains as tables.
   public var markdown: String {
     func table(_ cell: (Figure) -> String) -> String {
@@ -127,12 +145,13 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
 
       \(table(\.score.description))
 
-      What each has more than "\(reference)", by pictures with the same prompt and seed, and in how many of the pairs:
+      What each has more than "\(reference)", by pictures with the same prompt and seed, and in how many of the pairs it is better:
 
       \(table { figure in
         guard let gain = figure.gain else { return "" }
-        return "\(gain.signed), \(figure.gainByPair.count { $0 > 0 })/\(pairs.count)"
+        return "\(gain.signed), \(figure.improvedPairs)/\(pairs.count)"
       })
+      \(elsewhere.isEmpty ? "" : "\n\(elsewhere)\n\n\(table { $0.gainElsewhere?.signed ?? "" })\n")
       \(agreements.isEmpty ? "" : agreementTable)
       """
   }

@@ -3,21 +3,21 @@ internal import Images
 internal import SafeTensors
 internal import Torch
 internal import Toybox
-public import Training
+internal import Training
 
 /// Marks what an experiment has drawn for one pair of Toybox examples, by the oracle that knows the truth.
-public struct JudgeToybox: Workflow {
-  public static let name = "judge"
+struct JudgeToybox: Workflow {
+  static let name = "judge"
 
-  public var base: String
-  public var subject: String
-  public var style: String
+  var base: String
+  var subject: String
+  var style: String
   /// Where the subject was drawn, as prompts say it.
-  public var contexts: [String]
+  var contexts: [String]
   /// Holds a folder for each exhibit, and gets `scores.json`.
-  public var pictures: String
+  var pictures: String
 
-  public func validate() throws { _ = try (examples, places) }
+  func validate() throws { _ = try (examples, places) }
 
   private var examples: (subject: Example, style: Example) {
     get throws {
@@ -33,14 +33,15 @@ public struct JudgeToybox: Workflow {
     get throws {
       try contexts.map { name in
         guard let context = Context(rawValue: name) else {
-          throw SettingError("contexts: found \"\(name)\"; expected \(Context.allCases.map(\.rawValue).joined(separator: ", "))")
+          let known = Context.allCases.map(\.rawValue).filter { !$0.isEmpty }.joined(separator: ", ")
+          throw SettingError("contexts: found \"\(name)\"; expected \(known)")
         }
         return context
       }
     }
   }
 
-  public func run(progress: ProgressHandler) throws -> ExperimentScores {
+  func run(progress: ProgressHandler) throws -> ExperimentScores {
     try validate()
     let began = ContinuousClock.now
     let oracle = try Oracle(base: base)
@@ -61,7 +62,8 @@ public struct JudgeToybox: Workflow {
     }
     let file = "\(pictures)/scores.json"
     try AtomicFile.write(JSON.text(scores) + "\n", to: file, overwrite: true)
-    try RunRecord(self, inputs: inputs, outputs: [file], began: began).write(to: Paths.record(of: file), overwrite: true)
+    try RunRecord(self, inputs: [Oracle.weights(base: base)] + inputs, outputs: [file], began: began)
+      .write(to: Paths.record(of: file), overwrite: true)
     return scores
   }
 }

@@ -1,24 +1,24 @@
 internal import LoRA
 internal import OrderedCollections
-public import Training
+internal import Training
 
 /// A merged LoRA with some layers as another way to merge has made them: which layers cause what the two do differently?
-public struct ReplaceLayers: Workflow {
-  public static let name = "replace-layers"
+struct ReplaceLayers: Workflow {
+  static let name = "replace-layers"
 
   /// What the LoRAs are for: module paths are this model's.
-  public var base: String
-  public var lora: String
+  var base: String
+  var lora: String
   /// Where the replaced layers come from: a LoRA with the same layers.
-  public var other: String
+  var other: String
   /// Parts of module paths, such as `down_blocks.1` or `attn2`.
-  public var layers: [String]
-  public var output: AdapterOutput
+  var layers: [String]
+  var output: AdapterOutput
 
-  public func validate() throws { try output.validate() }
+  func validate() throws { try output.validate() }
 
   /// - Returns: how many layers were replaced.
-  public func run(progress: ProgressHandler) throws -> Int {
+  func run(progress: ProgressHandler) throws -> Int {
     try validate()
     let began = ContinuousClock.now
     let sources = try AdapterFiles([lora, other], base: base, progress: progress)
@@ -36,8 +36,8 @@ public struct ReplaceLayers: Workflow {
     }
     // What it was merged of no longer holds for all layers.
     adapter.metadata = [:]
-    try sources.write(adapter, to: output)
-    try RunRecord(self, inputs: [lora, other], outputs: [output.path], began: began)
+    let files = try sources.write(adapter, to: output)
+    try RunRecord(self, inputs: [lora, other], outputs: files, began: began)
       .write(to: Paths.record(of: output.path), overwrite: true)
     return replaced.count
   }
