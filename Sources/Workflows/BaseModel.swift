@@ -28,7 +28,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
   }
 
   func validate() throws(SettingError) {
-    if let threads { try Demand.atLeast(1, threads, "threads") }
+    if let threads { try Demand.atLeast(1, threads, "threads", atMost: 1024) }
     try Demand.available(device)
   }
 
@@ -63,14 +63,18 @@ struct LocalBase {
   /// The files that it can be made of.
   var files: [String] { checkpoint.files }
 
-  /// What tells this base from another without reading gigabytes: names and sizes of its files, the type, and what its U-Net is
-  /// said to predict.
-  var identity: [String] {
+  /// Names and sizes of its files: what tells it from another without reading gigabytes.
+  var weights: [String] {
     let root = checkpoint.path
     return files.map { path in
       let size = (try? FileManager.default.attributesOfItem(atPath: path.resolvingSymlinks)[.size] as? Int) ?? 0
       return "\(path.hasPrefix("\(root)/") ? String(path.dropFirst(root.count)) : Paths.name(path)) \(size)"
-    } + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
+    }
+  }
+
+  /// What tells results with this base from those with another: its weights, the type, and what its U-Net is said to predict.
+  var identity: [String] {
+    weights + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
   }
 }
 
@@ -136,8 +140,10 @@ public struct PictureSize: Codable, Sendable, Equatable {
     self.height = height
   }
 
+  private var largest: Int { 32_768 }
+
   func validate() throws(SettingError) {
-    if let width { try Demand.atLeast(1, width, "width") }
-    if let height { try Demand.atLeast(1, height, "height") }
+    if let width { try Demand.atLeast(1, width, "width", atMost: largest) }
+    if let height { try Demand.atLeast(1, height, "height", atMost: largest) }
   }
 }

@@ -42,14 +42,18 @@ public struct TrainAdapter: DistributedWorkflow {
 
   public func validate() throws {
     try base.validate()
+    // A mean over a picture's latents has gradients below float16's smallest numbers.
+    guard base.dtype != .float16 else {
+      throw SettingError("dtype", base.dtype, expected: "bfloat16 or float32, as the gradients of a training vanish in float16")
+    }
     try size.validate()
-    try Demand.atLeast(1, training.rank, "rank")
+    try Demand.atLeast(1, training.rank, "rank", atMost: 16_384)
     if let alpha = training.alpha { try Demand.positive(alpha, "alpha") }
     try Demand.atLeast(1, training.steps, "steps")
     try Demand.positive(training.learningRate.peak, "learning-rate")
     try Demand.atLeast(0, training.learningRate.warmup, "warmup")
     try Demand.notNegative(training.weightDecay, "weight-decay")
-    try Demand.atLeast(1, training.batch, "batch")
+    try Demand.atLeast(1, training.batch, "batch", atMost: 65_536)
     try Demand.atLeast(1, training.accumulation, "accumulation")
     try Demand.notNegative(training.priorWeight, "prior-weight")
     try prior?.validate()
@@ -66,13 +70,14 @@ public struct TrainAdapter: DistributedWorkflow {
     let record = Paths.record(of: output.path)
     let statePath = state.path(beside: output)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
+    try output.check(as: Dialects.kohya)
     try Paths.checkWritable([statePath], overwrite: true)
     let content = try pictures.load(promptOption: "prompt")
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
     let prior = try prior?.load(
-      beside: output, base: self.base, model: model, seed: training.seed, progress: progress, processes: processes)
+      beside: output, base: base, model: model, seed: training.seed, progress: progress, processes: processes)
 
     let dreamBooth = try DreamBooth(
       try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training,
@@ -89,9 +94,9 @@ public struct TrainAdapter: DistributedWorkflow {
       try samples.draw(after: step, of: training.steps, beside: output, model: model, seed: training.seed, size: size)
     }
     guard processes.isFirst else { return output.path }
-    try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
+    let files = try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
     try RunRecord(
-      self, inputs: base.files + content.files + (prior?.files ?? []), outputs: [output.path], began: began,
+      self, inputs: base.files + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
       processes: processes
     ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)

@@ -21,7 +21,7 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   }
 
   func validate() throws(SettingError) {
-    if let count { try Demand.atLeast(1, count, "prior-count") }
+    if let count { try Demand.atLeast(1, count, "prior-count", atMost: 9_999) }
     guard prompt != nil || folder != nil else {
       throw SettingError("--prior-count needs pictures or a prompt; give --prior-images, --prior-prompt or both")
     }
@@ -32,21 +32,25 @@ public struct PriorPictures: Codable, Sendable, Equatable {
 
   /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those
   /// it has drawn.
+  ///
+  /// - Throws: `SettingError` for pictures that say they were drawn of another prompt or by another base; errors of files.
   func load(
-    beside output: AdapterOutput, base: BaseModel, model: DiffusionModel, seed: UInt64, progress: ProgressHandler,
+    beside output: AdapterOutput, base: LocalBase, model: DiffusionModel, seed: UInt64, progress: ProgressHandler,
     processes: ProcessGroup
   ) throws -> PictureSource.Content {
     let folder = folder ?? "\(output.stem)-prior"
     let source = PictureSource(folder, prompt: prompt)
     if let prompt {
       let there = try Self.names(in: folder)
+      let origin = Origin(prompt: prompt, base: FileDigest.ofTexts(base.weights))
+      for name in there.sorted() { try origin.check("\(folder)/\(name)", of: folder) }
       let missing = max((count ?? (there.isEmpty ? 100 : 0)) - there.count, 0)
       // As the first process finds: others may already draw.
       let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
       if !numbers.isEmpty {
         try Paths.makeFolder(folder)
         let own = processes.turns(of: numbers.count).map { numbers[$0] }
-        try draw(own, prompt, into: folder, base: base, model: model, seed: seed, progress: progress)
+        try draw(own, origin, into: folder, model: model, seed: seed, progress: progress)
         try processes.barrier()
       }
     }
@@ -60,15 +64,38 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     return Set(try ImageFolder(contentsOf: folder).pictures.map(\.name))
   }
 
+  /// What a picture was drawn of, and by what, as its PNG text says: from another class or another base it would teach the LoRA
+  /// something else than its record says.
+  private struct Origin {
+    let prompt: String
+    let base: String
+
+    private static let keys = (prompt: "prompt", base: "ziplora.base")
+
+    var texts: [(key: String, value: String)] { [(Self.keys.prompt, prompt), (Self.keys.base, base)] }
+
+    /// A picture that does not say who drew it may show anything.
+    func check(_ picture: String, of folder: String) throws {
+      guard let texts = try? Image.pngText(of: [UInt8](Data(contentsOf: URL(filePath: picture)))),
+        let drawnBy = texts.first(where: { $0.key == Self.keys.base })?.value
+      else { return }
+      let other = texts.first { $0.key == Self.keys.prompt }?.value ?? ""
+      guard drawnBy != base || other != prompt else { return }
+      let found = other == prompt ? "drawn by another base" : "drawn of \"\(other)\""
+      throw SettingError(
+        "\(picture): found a prior picture \(found), expected one of \"\(prompt)\" by this base; remove \(folder) or name another"
+      )
+    }
+  }
+
   private func draw(
-    _ numbers: [Int], _ prompt: String, into folder: String, base: BaseModel, model: DiffusionModel, seed: UInt64,
-    progress: ProgressHandler
+    _ numbers: [Int], _ origin: Origin, into folder: String, model: DiffusionModel, seed: UInt64, progress: ProgressHandler
   ) throws {
     var timer = StepTimer()
     for (done, number) in numbers.enumerated() {
-      let request = TextToImage(prompts: [prompt], steps: 30, seed: seed &+ UInt64(number))
+      let request = TextToImage(prompts: [origin.prompt], steps: 30, seed: seed &+ UInt64(number))
       let picture = Image(try request.generate(with: model)[0])
-      try picture.write(to: "\(folder)/\(Self.name(number))")
+      try picture.write(to: "\(folder)/\(Self.name(number))", text: origin.texts)
       timer.tick()
       let report = ProgressReport(
         phase: "drawing prior pictures", step: done + 1, total: numbers.count, secondsPerStep: timer.secondsPerStep)

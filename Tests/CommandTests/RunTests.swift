@@ -184,6 +184,28 @@ import Workflows
     #expect(file.layers.values.allSatisfy { $0.rank == 3 && $0.alpha == 1.5 && $0.dtype == .bfloat16 })
     #expect(file.layers.keys.allSatisfy { $0.hasSuffix("attn2.to_k") })
     #expect(file.metadata["modelspec.trigger_phrase"] == "prompt of all")
+
+    // What the base drew of another class is no prior of this one.
+    let prior = try bytes(folder("a-prior/prior-0001.png"))
+    let other = try Binary.run([
+      "train", "--base", base, "--images", pictures, "--rank", "3", "--steps", "1", "--prior-prompt", "a cat", "--prior-count",
+      "2", "--output", folder("a.safetensors"), "--overwrite",
+    ])
+    #expect(other.status == 1)
+    #expect(
+      other.errors.contains("prior-0001.png: found a prior picture drawn of \"a dog\", expected one of \"a cat\""),
+      "\(other.errors)")
+    #expect(try bytes(folder("a-prior/prior-0001.png")) == prior)
+  }
+
+  @Test func aPictureThatIsNoNumberIsNotWritten() throws {
+    let run = try Binary.run([
+      "generate", "--base", base, "--prompt", "a dog", "--lora", "\(goldens)/adapters/attention/kohya.safetensors:1e30",
+      "--steps", "2", "--output", folder("black.png"),
+    ])
+    #expect(run.status == 1)
+    #expect(run.errors.contains("black.png: the picture came out as NaN; use --dtype bfloat16 or float32"), "\(run.errors)")
+    #expect(try folder.names.isEmpty)
   }
 
   @Test func picturesSayHowTheyWereMade() throws {

@@ -68,6 +68,7 @@ public struct Demo: Workflow {
   }
 
   public func validate() throws {
+    try Demand.atLeast(DemoReport.styledShown, pictures, "pictures")
     do {
       _ = try Example.named(subject, .subject)
       _ = try Example.named(style, .style)
@@ -76,81 +77,88 @@ public struct Demo: Workflow {
     }
   }
 
+  /// What each model's LoRA file is called, in the order of the report's rows.
+  private static let models = ["subject alone", "style alone", "direct merge", "ziplora"]
+
   /// - Throws: `Interrupted`, what training, zipping and files throw. A stopped demo continues in the training it was in.
   public func run(progress: ProgressHandler) throws -> DemoResults {
     try validate()
     let began = ContinuousClock.now
+    for (option, folder) in [("base", base), ("examples", examples)] where !Paths.isFolder(folder) {
+      throw SettingError(
+        "--\(option) \(folder): no such folder; run the demo in ziplora's own folder, or give --base and --examples")
+    }
     try Paths.makeFolder(output)
-    try Paths.checkWritable(
-      ["report.html", "grid.png", "results.json", "run.json"].map { "\(output)/\($0)" }, overwrite: overwrite)
+    let adapterFiles = Self.models.map { "\(output)/\($0.replacing(" ", with: "-")).safetensors" }
+    let outputs = ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" } + adapterFiles
+    try Paths.checkWritable(outputs + ["\(output)/run.json"], overwrite: overwrite)
     let (subjectExample, styleExample) = (try Example.named(subject, .subject), try Example.named(style, .style))
     var clock = PhaseClock()
     let model = try DiffusionModel(folder: base)
     let oracle = try Oracle(base: base)
-    let subjectCache = try cache("subjects/\(subject)", model)
-    let styleCache = try cache("styles/\(style)", model)
+    let subjectPictures = try pictures("subjects/\(subject)")
+    let stylePictures = try pictures("styles/\(style)")
+    let (subjectCache, styleCache) = (try subjectPictures.cache(model, .init()), try stylePictures.cache(model, .init()))
+    let judges = try (Checkpoint(path: base).files + [Oracle.weights(base: base)]).map(FileDigest.init)
 
     func train(
-      _ kind: String, _ example: Example, _ pictures: LatentCache, _ options: DreamBooth.Options
+      _ kind: String, _ example: Example, _ content: PictureSource.Content, _ cache: LatentCache, _ options: DreamBooth.Options
     ) throws -> Adapter {
       let prior = try prior(example.classPrompt, model, progress: progress)
-      let training = try DreamBooth(
-        pictures, prior: prior, model: model, options: options, phase: "training the \(kind) LoRA")
-      let adapter = try training.run(state: state(kind), progress: progress)
+      let training = try DreamBooth(cache, prior: prior, model: model, options: options, phase: "training the \(kind) LoRA")
+      let identity = FileDigest.ofTexts(
+        judges.map(\.sha256) + (try content.identity()) + [example.classPrompt, "\(priorPictures) \(steps) \(guidance) \(seed)"])
+      let adapter = try training.run(state: state(kind), identity: identity, progress: progress)
       clock.finish("train \(kind)")
       return adapter
     }
-    let subjectLoRA = try train("subject", subjectExample, subjectCache, subjectTraining)
-    let styleLoRA = try train("style", styleExample, styleCache, styleTraining)
+    let subjectLoRA = try train("subject", subjectExample, subjectPictures, subjectCache, subjectTraining)
+    let styleLoRA = try train("style", styleExample, stylePictures, styleCache, styleTraining)
 
     let inputs = [MergeInput("subject", subjectLoRA), MergeInput("style", styleLoRA)]
     let exam = DemoExam(demo: self, subject: subjectExample, style: styleExample, model: model, oracle: oracle)
     let probe = try DiffusionProbe(
-      [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model, adaptsText: false)
+      [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model,
+      adaptsText: inputs.contains(where: \.adapter.adaptsText))
     let zipper = try ZipLoRA(inputs, probe: probe, options: zip)
-    try zipper.optimize { state in
+    let stop = try zipper.optimize { state in
       progress(
         ProgressReport(
           phase: "zipping", step: state.record.step, total: state.steps, secondsPerStep: state.record.seconds,
           figures: Swift.zip(["subject", "style", "together"], state.record.fidelity).map { ($0, $1) }))
     }
+    guard stop != .asked else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: nil) }
     clock.finish("zip")
 
-    let adapters: OrderedDictionary<String, Adapter> = [
-      "subject alone": subjectLoRA, "style alone": styleLoRA,
-      "direct merge": try DirectMerge().merge(inputs, context: MergeContext()).adapter,
-      "ziplora": zipper.zipped(),
-    ]
-    for (name, adapter) in adapters {
-      let file = "\(output)/\(name.replacing(" ", with: "-")).safetensors"
-      try AdapterFile.write(
-        adapter, to: file, as: DiffusersDialect(), for: model.moduleNames, dtype: .float16, overwrite: true)
-    }
+    let direct = try DirectMerge().merge(inputs, context: MergeContext()).adapter
+    let adapters = OrderedDictionary(
+      uniqueKeysWithValues: Swift.zip(Self.models, [subjectLoRA, styleLoRA, direct, zipper.zipped()]))
     let sheets = try withoutActuallyEscaping(progress) { try exam.draw(adapters, progress: $0) }
     clock.finish("generate")
 
     let errors = try adapters.mapValues {
       try Reproduction(of: [$0], loras: inputs.map(\.adapter), probe: probe, draws: 16, seed: seed &+ 3000).errors
     }
+    // Last, so that a demo that was stopped before finds nothing in its way.
+    for (file, adapter) in Swift.zip(adapterFiles, adapters.values) {
+      try AdapterFile.write(
+        adapter, to: file, as: DiffusersDialect(), for: model.moduleNames, dtype: .float16, overwrite: overwrite)
+    }
     let results = DemoResults(sheets.mapValues(\.scores), errors: errors, seconds: clock.seconds, seed: seed)
     let report = DemoReport(
-      demo: self, results: results, sheets: sheets, exam: exam,
-      inputs: (try pictures("subjects/\(subject)"), try pictures("styles/\(style)")))
+      demo: self, results: results, sheets: sheets, exam: exam, inputs: (subjectPictures.images, stylePictures.images))
     try report.write(to: output)
-    try RunRecord(
-      self, inputs: Checkpoint(path: base).files, outputs: ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" },
-      began: began
-    ).write(to: "\(output)/run.json", overwrite: overwrite)
+    let read = try (subjectPictures.inputs + stylePictures.inputs).map(FileDigest.init)
+    try RunRecord(self, inputs: judges + read, outputs: outputs, began: began)
+      .write(to: "\(output)/run.json", overwrite: overwrite)
     for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
     return results
   }
 
   private func state(_ kind: String) -> String { "\(output)/\(kind).state.safetensors" }
 
-  private func cache(_ folder: String, _ model: DiffusionModel) throws -> LatentCache {
-    let folder = try ImageFolder(contentsOf: "\(examples)/\(folder)")
-    return try LatentCache(
-      folder.pictures.map(\.image), prompts: folder.pictures.map { $0.prompt ?? "" }, model: model)
+  private func pictures(_ folder: String) throws -> PictureSource.Content {
+    try PictureSource("\(examples)/\(folder)").load(promptOption: "examples")
   }
 
   /// What the base draws of a class.
@@ -165,10 +173,6 @@ public struct Demo: Workflow {
     }
     let pictures = (0..<priorPictures).map { Image(drawn[$0]) }
     return try LatentCache(pictures, prompts: pictures.map { _ in prompt }, model: model)
-  }
-
-  private func pictures(_ folder: String) throws -> [Image] {
-    try ImageFolder(contentsOf: "\(examples)/\(folder)").pictures.map(\.image)
   }
 }
 

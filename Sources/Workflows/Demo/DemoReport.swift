@@ -15,6 +15,9 @@ struct DemoReport {
   let exam: DemoExam
   let inputs: (subject: [Image], style: [Image])
 
+  /// Pictures in the style in each row of the grid.
+  static let styledShown = 6
+
   func write(to folder: String) throws {
     let grid = grid().image()
     try grid.write(
@@ -25,16 +28,15 @@ struct DemoReport {
 
   /// Truth and models as rows; the styled pictures, then one in each place.
   private func grid() -> ContactSheet {
-    let styledShown = 6
     func cells(_ styled: Tensor, _ placed: Tensor) -> [ContactSheet.Cell] {
       let perPlace = placed.dim(0) / DemoExam.contexts.count
-      let shown = (0..<styledShown).map { styled[$0] } + DemoExam.contexts.indices.map { placed[$0 * perPlace] }
+      let shown = (0..<Self.styledShown).map { styled[$0] } + DemoExam.contexts.indices.map { placed[$0 * perPlace] }
       return shown.map { ContactSheet.Cell(Image($0)) }
     }
     func renders(_ scenes: [Scene]) -> Tensor { renderBatch(scenes).to(dtype: .float32) / 255 }
     var rows = [cells(renders(exam.styledTruth), renders(exam.placedTruth))]
     rows += sheets.values.map { cells($0.styled, $0.placed) }
-    let columns = (1...styledShown).map { "in szn style \($0)" } + DemoExam.contexts.map(\.rawValue)
+    let columns = (1...Self.styledShown).map { "in szn style \($0)" } + DemoExam.contexts.map(\.rawValue)
     return ContactSheet(
       title: "\(exam.styledPrompt)", columnLabels: columns, rowLabels: ["truth"] + Array(sheets.keys), rows: rows,
       magnification: 2)
