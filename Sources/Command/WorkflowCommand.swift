@@ -16,8 +16,10 @@ protocol WorkflowCommand: ParsableCommand {
 }
 
 extension WorkflowCommand {
+  func validate() throws { try validateWorkflow() }
+
   /// Options that make no sense are wrong usage, found before any work.
-  func validate() throws {
+  func validateWorkflow() throws {
     do {
       try workflow.validate()
     } catch let error as SettingError {

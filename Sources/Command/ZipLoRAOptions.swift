@@ -46,15 +46,15 @@ struct SideOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      Prompt that calls up all LoRAs, such as "a sbu dog in szn style": what they change in its predictions one by one is to be \
-      changed by the result, too; may be given again.
+      Prompt with the words of all LoRAs, such as "a sbu dog in szn style": on it the result is to change the prediction by the sum \
+      of what each LoRA changes alone; may be given again.
       """, valueName: "text"))
   var jointPrompt: [String] = []
 
-  @Option(help: ArgumentHelp("How strongly the subject counts.", valueName: "weight"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How strongly the subject counts.", valueName: "weight"))
   var subjectWeight = 1.0
 
-  @Option(help: ArgumentHelp("How strongly the style counts.", valueName: "weight"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How strongly the style counts.", valueName: "weight"))
   var styleWeight = 1.0
 
   @Option(
@@ -209,8 +209,13 @@ struct ZipLoRAOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))
   var seed = paper.seed
 
-  func validate() throws {
-    guard method != .paper, method != .joint else { return }
+  /// - Parameter isJoint: whether there is a joint prompt.
+  func validate(isJoint: Bool) throws {
+    guard method != .joint || isJoint else {
+      throw ValidationError(
+        "--method joint: found no prompt of both; give one with --joint-prompt, or --method closed-form or paper")
+    }
+    guard method(isJoint: isJoint) == .closedForm else { return }
     guard start == nil else {
       throw ValidationError("--start is of other ways than the closed form; give --method paper or joint with it")
     }
@@ -219,9 +224,11 @@ struct ZipLoRAOptions: ParsableArguments {
     }
   }
 
-  /// - Parameter isJoint: whether there is a joint prompt.
+  private func method(isJoint: Bool) -> ZipOptions.Method { method ?? (isJoint ? .joint : .closedForm) }
+
+  /// - Parameter isJoint: as for `validate`.
   func options(isJoint: Bool) -> ZipOptions {
-    var options = ZipOptions(method: method ?? (isJoint ? .joint : .closedForm))
+    var options = ZipOptions(method: method(isJoint: isJoint))
     options.objective = ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda)
     if let steps { options.steps = steps }
     if let learningRate { options.learningRate = learningRate }

@@ -91,7 +91,10 @@ public struct GenerateImages: Workflow {
     try Demand.atLeast(1, steps, "steps")
     try Demand.notNegative(guidance, "guidance")
     try Demand.atLeast(1, count, "count")
-    try Demand.atLeast(1, batch, "batch")
+    try Demand.atLeast(1, batch, "batch", atMost: 65_536)
+    if let format = [".jpg", ".jpeg", ".webp"].first(where: output.lowercased().hasSuffix) {
+      throw SettingError("output", output, expected: "a name that ends in .png, or a folder; nothing is written as \(format)")
+    }
     guard request.total == 1 || !isFile else {
       throw SettingError("--output \(output): \(request.total) pictures do not fit in one file; name a folder")
     }
@@ -133,6 +136,11 @@ public struct GenerateImages: Workflow {
         }
       }
       for (index, picture) in chosen.enumerated() {
+        guard pictures[index].isFinite().allHold() else {
+          throw SettingError(
+            "\(files[picture]): the picture came out as NaN; use --dtype bfloat16 or float32, smaller weights of LoRAs, or less --guidance"
+          )
+        }
         let image = Image(pictures[index])
         try image.write(
           to: files[picture], text: metadata.texts(of: request.source(picture), image), overwrite: overwrite)

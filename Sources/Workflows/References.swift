@@ -17,8 +17,8 @@ public struct SavedReferences: Codable, Sendable, Equatable {
   }
 
   func validate() throws(SettingError) {
-    try Demand.atLeast(1, sampling.count, "references")
-    try Demand.atLeast(1, sampling.steps, "reference-steps")
+    try Demand.atLeast(1, sampling.count, "references", atMost: 65_536)
+    try Demand.atLeast(1, sampling.steps, "reference-steps", atMost: 1000)
     try Demand.notNegative(sampling.guidance, "reference-guidance")
   }
 

@@ -50,8 +50,12 @@ public struct SettingError: Error, CustomStringConvertible, Equatable {
 
 /// Checks of numbers, for `Workflow.validate`.
 enum Demand {
-  static func atLeast(_ least: Int, _ number: Int, _ option: String) throws(SettingError) {
+  /// - Parameter most: beyond it there is no machine, only overflow.
+  static func atLeast(
+    _ least: Int, _ number: Int, _ option: String, atMost most: Int = 10_000_000
+  ) throws(SettingError) {
     guard number >= least else { throw SettingError(option, number, expected: "\(least) or more") }
+    guard number <= most else { throw SettingError(option, number, expected: "\(most) or less") }
   }
 
   static func positive(_ number: Double, _ option: String) throws(SettingError) {
@@ -60,6 +64,12 @@ enum Demand {
 
   static func notNegative(_ number: Double, _ option: String) throws(SettingError) {
     guard number >= 0, number.isFinite else { throw SettingError(option, number, expected: "0 or more") }
+  }
+
+  /// Of a clock.
+  static func seconds(_ number: Double, _ option: String) throws(SettingError) {
+    try notNegative(number, option)
+    guard number <= 1e9 else { throw SettingError(option, number, expected: "a number of seconds up to 1e9") }
   }
 
   static func divisible(_ batch: Int, by processes: ProcessGroup) throws(SettingError) {

@@ -92,8 +92,17 @@ public struct ZipAdapters: DistributedWorkflow {
   public func validate() throws {
     try base.validate()
     try size.validate()
-    for (side, role) in zip(sides, roles) { try Demand.finite(side.lora.weight, "\(role) weight") }
-    try Demand.atLeast(1, batch, "batch")
+    for (side, option) in zip(sides, ["subject-weight", "style-weight"]) { try Demand.finite(side.lora.weight, option) }
+    for side in others { try side.lora.validate() }
+    guard sides.allSatisfy({ $0.lora.path != output.path }) else {
+      throw SettingError("output", output.path, expected: "another name than those of the LoRAs that are zipped")
+    }
+    try Demand.atLeast(1, batch, "batch", atMost: 65_536)
+    // A mean over a picture's latents has gradients below float16's smallest numbers; a norm has not.
+    guard base.dtype != .float16 || options.objective.fidelity != .squared else {
+      throw SettingError(
+        "dtype", base.dtype, expected: "bfloat16 or float32, as gradients of --fidelity squared vanish in float16")
+    }
     do {
       try options.validate()
     } catch {
@@ -116,19 +125,19 @@ public struct ZipAdapters: DistributedWorkflow {
     try Paths.checkWritable([statePath], overwrite: true)
 
     let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
+    try output.check(as: sources[0].file.dialect)
+    ProgressReport.remarks(on: sources.map(\.file), to: progress)
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let prompts = sources.flatMap(\.prompts)
     let asked = prompts + sides.flatMap(\.referencePrompts) + jointPrompts
     if let warning = ProgressReport.overflow(of: asked, in: model) { _ = progress(warning) }
     let names = model.moduleNames
-    let inputs = try sources.map {
-      MergeInput(
-        Paths.name(Paths.stem($0.file.path)), try $0.file.adapter(for: model.projections), weight: $0.side.lora.weight)
+    let inputs = try zip(sources, AdapterFiles.names(of: sources.map(\.file))).map { source, name in
+      MergeInput(name, try source.file.adapter(for: model.projections), weight: source.side.lora.weight)
     }
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)
-    let adaptsText = inputs.contains { $0.adapter.factors.keys.contains { Component(of: $0) != .unet } }
     let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
     let references = try withoutActuallyEscaping(progress) { progress in
       let artist = ReferenceArtist(
@@ -137,7 +146,8 @@ public struct ZipAdapters: DistributedWorkflow {
       return try zip(sources, inputs).map { try $0.references($1.weighted, by: artist) }
     }
     let probe = try DiffusionProbe(
-      references, jointPrompts: jointPrompts, model: model, adaptsText: adaptsText, batch: batch, processes: processes)
+      references, jointPrompts: jointPrompts, model: model, adaptsText: inputs.contains(where: \.adapter.adaptsText),
+      batch: batch, processes: processes)
     let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty)
     let identity = FileDigest.ofTexts(
       base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(self.references.sampling)"]))
@@ -160,14 +170,14 @@ public struct ZipAdapters: DistributedWorkflow {
       lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles,
       untriedJointPrompt: jointPrompts.isEmpty ? Self.promptOfBoth(prompts) : nil)
     guard processes.isFirst else { return outcome }
-    try output.write(
+    let files = try output.write(
       zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,
       for: names)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = base.files + sources.map(\.file.path) + sources.flatMap { $0.pictures?.files ?? [] }
+    let inputFiles = base.files + sources.map(\.file.path) + sources.flatMap { $0.pictures?.inputs ?? [] }
     try RunRecord(
-      self, inputs: inputFiles, outputs: [output.path, coefficientsFile, reportFile], began: began, processes: processes
+      self, inputs: inputFiles, outputs: files + [coefficientsFile, reportFile], began: began, processes: processes
     ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
     try self.references.finish(beside: output)

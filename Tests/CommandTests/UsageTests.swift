@@ -38,6 +38,23 @@ import Testing
     (generate + ["--batch", "0"], "--batch 0: expected 1 or more"),
     (generate + ["--count", "0"], "--count 0: expected 1 or more"),
     (generate + ["--count", "2"], "--output dog.png: 2 pictures do not fit in one file; name a folder"),
+    (generate + ["--output", "dog.JPG"], "--output dog.JPG: expected a name that ends in .png, or a folder"),
+    (generate + ["--count", "9223372036854775807"], "--count 9223372036854775807: expected 10000000 or less"),
+    (generate + ["--width", "1000000"], "--width 1000000: expected 32768 or less"),
+    (train + ["--batch", "1000000000"], "--batch 1000000000: expected 65536 or less"),
+    (train + ["--rank", "100000"], "--rank 100000: expected 16384 or less"),
+    (train + ["--save-every", "1e300"], "--save-every 1e+300: expected a number of seconds up to 1e9"),
+    (zip + ["--method", "joint"], "--method joint: found no prompt of both; give one with --joint-prompt"),
+    (zip + ["--draws", "9223372036854775807"], "draws 9223372036854775807: expected 65536 or less"),
+    (zip + ["--output", "a.safetensors"], "--output a.safetensors: expected another name than those of the LoRAs"),
+    (zip + ["--subject-weight", "nan"], "--subject-weight nan: expected a finite number"),
+    (
+      ["reweight", "a.safetensors", "--output", "b.safetensors", "--style-weight", "nan"],
+      "--style-weight nan: expected a finite number"
+    ),
+    (["toybox", "sheet", "--output", "a.jpg"], "--output a.jpg: expected a name that ends in .png"),
+    (["toybox", "sheet", "--output", "a.png", "--count", "20000"], "--count 20000, --columns 12: expected 1 to 10000 of each"),
+    (["toybox", "train", "--output", "/dev/null"], "--output /dev/null: found a file, expected a folder or a new name"),
     (generate + ["--steps", "0"], "--steps 0: expected 1 or more"),
     (generate + ["--guidance=-1"], "--guidance -1.0: expected 0 or more"),
     (generate + ["--width", "0"], "--width 0: expected 1 or more"),
@@ -49,6 +66,11 @@ import Testing
     (["inspect", "a", "b", "--header"], "--header looks at no numbers, and two files are compared by theirs; give one file"),
     (zip + ["--references", "0"], "--references 0: expected 1 or more"),
     (zip + ["--memory", "0"], "--memory 0.0: expected a number above 0"),
+    (
+      train + ["--dtype", "float16"],
+      "--dtype float16: expected bfloat16 or float32, as the gradients of a training vanish in float16"
+    ),
+    (zip + ["--dtype", "float16", "--fidelity", "squared"], "--dtype float16: expected bfloat16 or float32, as gradients of"),
     (train + ["--memory", "nan"], "--memory nan: expected a number above 0"),
     (
       zip + ["--start", "0.5"],
@@ -64,6 +86,7 @@ import Testing
     (merge, "Missing expected argument '--method <name>'"),
     (merge + ["--method", "zip"], "--method zip: expected one of direct, svd, linear, prune, ties, dare, dare-ties, della,"),
     (merge + ["--method", "ziplora"], "it looks at pictures: use ziplora zip"),
+    (merge + ["--method", "direct", "--output", "a.safetensors"], "--output a.safetensors: expected another name"),
     (merge + ["--method", "direct", "--rank", "4"], "--rank: the method direct has no such option; it has none"),
     (merge + ["--method", "svd", "--rank", "0"], "--rank 0.0: expected a whole number of 1 or more"),
     (merge + ["--method", "ties", "--density", "2"], "--density 2.0: expected a number above 0 and at most 1"),

@@ -129,3 +129,67 @@ import Torch
     #expect(Swift.zip(zip.coefficients.tensors, whole.coefficients.tensors).allSatisfy { $0.equals($1) })
   }
 }
+
+/// Two layers that read the very same tensor, of more rows than are kept.
+private final class SharedInputModel: FidelityProbe {
+  static let paths = ["to_q", "to_k"].map { "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.\($0)" }
+  static let (rows, width) = (5000, 6)
+
+  private let store = WeightStore(.random(Generator(seed: 31)))
+  private let layers: [Linear]
+
+  init() {
+    let root = store.root
+    layers = Self.paths.map { Linear(root / $0, Self.width, 4) }
+  }
+
+  var projections: Projections { store.projections }
+
+  func draw(_ index: Int, generator: Generator) -> Tensor {
+    Tensor.randn([1, Self.rows, Self.width], generator: generator) + Double(index)
+  }
+
+  func prediction(of input: Tensor) -> Tensor { layers[0](input) * layers[1](input) }
+
+  func adapter(_ seed: UInt64) -> Adapter {
+    let generator = Generator(seed: seed)
+    var factors: OrderedDictionary<String, LowRankFactors> = [:]
+    for path in Self.paths {
+      factors[path] = LowRankFactors(
+        down: Tensor.randn([2, Self.width], generator: generator), up: Tensor.randn([4, 2], generator: generator), alpha: 2)
+    }
+    return Adapter(factors: factors)
+  }
+}
+
+extension ClosedFormTests {
+  @Test("layers that read one tensor share its rows, of which evenly spread ones are enough")
+  func sharedAndThinnedRows() throws {
+    let model = SharedInputModel()
+    let inputs = [MergeInput("a", model.adapter(1)), MergeInput("b", model.adapter(2))]
+    let options = ZipOptions(steps: 0, closedForm: ClosedForm(), draws: 1, seed: 9)
+    let zip = try ZipLoRA(inputs, probe: model, options: options)
+    try zip.prepare()
+
+    let generator = Generator(seed: options.seed)
+    let drawn = (0..<2).map { model.draw($0, generator: generator)[0] }
+    func moments(step: Int) -> [Tensor] {
+      drawn.map { rows in
+        let kept = rows.sliced(0, step: step)
+        return kept.transposed().matmul(kept) / Double(kept.dim(0))
+      }
+    }
+    for path in SharedInputModel.paths {
+      let found = zip.coefficients.vectors[path]!.values.map { $0.detached() }
+      let factors = inputs.map { $0.adapter.factors[path]! }
+      // 2048 rows are wanted, so that every second of 5000 is kept.
+      let thinned = ClosedForm.solve(factors, moments: moments(step: 2), pull: 0.01)
+      let whole = ClosedForm.solve(factors, moments: moments(step: 1), pull: 0.01)
+      for (found, (thinned, whole)) in Swift.zip(found, Swift.zip(thinned, whole)) {
+        let (error, loss) = (difference(found, thinned), difference(found, whole))
+        #expect(error <= 1e-5, "\(path): \(error)")
+        #expect(0 < loss && loss <= 0.1, "\(path): the rows left out make \(loss)")
+      }
+    }
+  }
+}

@@ -26,13 +26,17 @@ struct Reweight: WorkflowCommand {
 }
 
 struct WeightOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("How strongly the subject, or the first LoRA, acts.", valueName: "weight"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("How strongly the subject, or the first LoRA, acts.", valueName: "weight"))
   var subjectWeight: Double?
 
-  @Option(help: ArgumentHelp("How strongly the style, or the second LoRA, acts.", valueName: "weight"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("How strongly the style, or the second LoRA, acts.", valueName: "weight"))
   var styleWeight: Double?
 
-  @Option(help: ArgumentHelp("How strongly each further LoRA acts, in their order.", valueName: "weight"))
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("How strongly each further LoRA acts, in their order.", valueName: "weight"))
   var loraWeight: [Double] = []
 
   var all: [Double?] { [subjectWeight, styleWeight] + loraWeight }

@@ -28,6 +28,13 @@ struct Toybox: ParsableCommand {
     @Option(help: ArgumentHelp("Folder for pictures and states; about 1 GB.", valueName: "dir"))
     var work = "runs/toybox"
 
+    func validate() throws {
+      var isFolder: ObjCBool = false
+      if FileManager.default.fileExists(atPath: output, isDirectory: &isFolder), !isFolder.boolValue {
+        throw ValidationError("--output \(output): found a file, expected a folder or a new name")
+      }
+    }
+
     func run() throws {
       let bar = ProgressBar()
       let recipe = BaseRecipe(architecture: architecture)
@@ -55,7 +62,12 @@ struct Toybox: ParsableCommand {
     var overwrite = false
 
     func validate() throws {
-      guard count > 0, columns > 0 else { throw ValidationError("--count and --columns must be at least 1") }
+      guard (1...10_000).contains(count), (1...10_000).contains(columns) else {
+        throw ValidationError("--count \(count), --columns \(columns): expected 1 to 10000 of each")
+      }
+      guard output.lowercased().hasSuffix(".png") else {
+        throw ValidationError("--output \(output): expected a name that ends in .png")
+      }
     }
 
     func run() throws {

@@ -24,11 +24,17 @@ struct Zip: WorkflowCommand {
   @OptionGroup(title: "State") var state: StateOptions
   @OptionGroup(title: "Result") var output: AdapterOutputOptions
 
+  private var isJoint: Bool { !sides.jointPrompt.isEmpty }
+
+  func validate() throws {
+    try zip.validate(isJoint: isJoint)
+    try validateWorkflow()
+  }
+
   var workflow: ZipAdapters {
     ZipAdapters(
       base: base.model, subject: sides.subjectSide, style: sides.styleSide, others: sides.otherSides,
-      jointPrompts: sides.jointPrompt,
-      size: sides.size.size, batch: zip.batch, options: zip.options(isJoint: !sides.jointPrompt.isEmpty),
+      jointPrompts: sides.jointPrompt, size: sides.size.size, batch: zip.batch, options: zip.options(isJoint: isJoint),
       references: references.saved(seed: zip.seed),
       memory: memory.memory, state: state.saved, output: output.adapter)
   }

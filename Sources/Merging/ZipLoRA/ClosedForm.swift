@@ -252,7 +252,8 @@ private final class InputRecorder {
   func moment(at path: String) throws -> Tensor? {
     guard let own = rows.removeValue(forKey: path) else { return nil }
     if own.moment == nil {
-      let all = own.filled
+      // Sums of squares leave float16's range; bfloat16's they do not.
+      let all = own.filled.dtype == .float16 ? own.filled.to(dtype: .float32) : own.filled
       let sum = all.transposed().matmul(all).to(dtype: .float32)
       try processes.sum([sum])
       own.moment = sum / Double(all.dim(0) * processes.size)

@@ -202,10 +202,10 @@ public final class ZipLoRA {
   }
 
   /// Runs `body` with the merged model as it now stands; what its backward pass leaves is for `discardGradients`.
-  public func whileMerged<Result>(_ body: () throws -> Result) throws -> Result { try merged.whileAttached(body) }
+  package func whileMerged<Result>(_ body: () throws -> Result) throws -> Result { try merged.whileAttached(body) }
 
   /// Forgets gradients that no update has used.
-  public func discardGradients() { adam.zeroGrad() }
+  package func discardGradients() { adam.zeroGrad() }
 
   /// Bytes of the layers' inputs that `prepare` will keep for the closed form; 0 without it.
   ///
@@ -213,7 +213,7 @@ public final class ZipLoRA {
   ///   - growth: how many times more latents its pictures will have than that of the pass.
   ///   - pass: a pass of the model on a small picture.
   /// - Throws: what `pass` throws.
-  public func bytesOfInputs(growth: Double, _ pass: () throws -> Void) throws -> Int {
+  package func bytesOfInputs(growth: Double, _ pass: () throws -> Void) throws -> Int {
     guard records.isEmpty, let draws = options.draws, let closedForm = options.closedForm else {
       try withoutGrad(pass)
       return 0

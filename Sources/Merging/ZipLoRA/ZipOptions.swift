@@ -59,6 +59,9 @@ public struct ZipOptions: Codable, Sendable, Equatable {
     try demand(patience ?? 1 >= 1, "patience", patience ?? 1, "1 or more")
     try demand(initialValue.isFinite, "initial value", initialValue, "a number")
     try demand(draws ?? 1 >= 1, "draws", draws ?? 1, "1 or more")
+    // Beyond these there is no machine, only overflow.
+    try demand(draws ?? 1 <= 65_536, "draws", draws ?? 1, "65536 or less")
+    try demand(steps <= 10_000_000, "steps", steps, "10000000 or less")
     if let closedForm {
       try demand(draws != nil, "closed form", "without draws", "a number of draws to solve it for")
       try demand(closedForm.passes >= 1, "calibration passes", closedForm.passes, "1 or more")
@@ -123,11 +126,13 @@ extension ZipOptions {
 
   /// What is worth a warning before the first step.
   public var warnings: [String] {
-    guard steps > 0, reach < 0.1 else { return [] }
+    // From the closed form on, few and small steps are no mistake.
+    guard steps > 0, reach < 0.1, closedForm == nil else { return [] }
+    let start = initialValue == 1 ? "the direct merge" : "LoRAs at \(initialValue.formatted) of their strength"
     return [
       """
       standstill: with learning rate \(learningRate) and \(steps) steps no coefficient can move by more than about \
-      \(reach.formatted), so the result will be the direct merge; use a learning rate of about \((1 / Double(steps)).formatted)
+      \(reach.formatted), so the result will be \(start); use a learning rate of about \((1 / Double(steps)).formatted)
       """
     ]
   }
