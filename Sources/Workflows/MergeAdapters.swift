@@ -42,7 +42,8 @@ public struct MergeAdapters: Workflow {
     }
     for lora in loras { try lora.validate() }
     guard loras.contains(where: { $0.weight != 0 }) else {
-      throw SettingError("all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
+      throw SettingError(
+        "all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
     }
     guard loras.allSatisfy({ $0.path != output.path }) else {
       throw SettingError("output", output.path, expected: "another name than those of the LoRAs that are merged")
