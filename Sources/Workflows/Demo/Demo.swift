@@ -99,7 +99,7 @@ public struct Demo: Workflow {
     let subjectPictures = try pictures("subjects/\(subject)")
     let stylePictures = try pictures("styles/\(style)")
     let (subjectCache, styleCache) = (try subjectPictures.cache(model, .init()), try stylePictures.cache(model, .init()))
-    let judges = try (Checkpoint(path: base).files + [Oracle.weights(base: base)]).map(FileDigest.init)
+    let weights = try (Checkpoint(path: base).files + [Oracle.weights(base: base)]).map(FileDigest.init)
 
     func train(
       _ kind: String, _ example: Example, _ content: PictureSource.Content, _ cache: LatentCache, _ options: DreamBooth.Options
@@ -107,7 +107,7 @@ public struct Demo: Workflow {
       let prior = try prior(example.classPrompt, model, progress: progress)
       let training = try DreamBooth(cache, prior: prior, model: model, options: options, phase: "training the \(kind) LoRA")
       let identity = FileDigest.ofTexts(
-        judges.map(\.sha256) + (try content.identity()) + [example.classPrompt, "\(priorPictures) \(steps) \(guidance) \(seed)"])
+        weights.map(\.sha256) + (try content.identity()) + [example.classPrompt, "\(priorPictures) \(steps) \(guidance) \(seed)"])
       let adapter = try training.run(state: state(kind), identity: identity, progress: progress)
       clock.finish("train \(kind)")
       return adapter
@@ -149,7 +149,7 @@ public struct Demo: Workflow {
       demo: self, results: results, sheets: sheets, exam: exam, inputs: (subjectPictures.images, stylePictures.images))
     try report.write(to: output)
     let read = try (subjectPictures.inputs + stylePictures.inputs).map(FileDigest.init)
-    try RunRecord(self, inputs: judges + read, outputs: outputs, began: began)
+    try RunRecord(self, inputs: weights + read, outputs: outputs, began: began)
       .write(to: "\(output)/run.json", overwrite: overwrite)
     for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
     return results
