@@ -314,10 +314,19 @@ import Workflows
     #expect(similarity.layers.allSatisfy { abs($0.meanCosine - 1) < 1e-9 && abs($0.overlap - 1) < 1e-9 })
   }
 
-  @Test func weightsOfLoRAs() {
-    #expect(WeightedFile(argument: "a.safetensors") == WeightedFile("a.safetensors"))
-    #expect(WeightedFile(argument: "a.safetensors:0.5") == WeightedFile("a.safetensors", weight: 0.5))
-    #expect(WeightedFile(argument: "a:b.safetensors:-1") == WeightedFile("a:b.safetensors", weight: -1))
-    #expect(WeightedFile(argument: "C:\\a.safetensors") == WeightedFile("C:\\a.safetensors"))
+  @Test func weightsOfLoRAs() throws {
+    #expect(try WeightedFile(argument: "a.safetensors") == WeightedFile("a.safetensors"))
+    #expect(try WeightedFile(argument: "a.safetensors:0.5") == WeightedFile("a.safetensors", weight: 0.5))
+    #expect(try WeightedFile(argument: "a:b.safetensors:-1") == WeightedFile("a:b.safetensors", weight: -1))
+    #expect(try WeightedFile(argument: "C:\\a.safetensors") == WeightedFile("C:\\a.safetensors"))
+    let golden = "\(goldens)/adapters/attention/kohya.safetensors"
+    #expect(throws: SettingError("\"strong\" is no weight: expected a number, as in \(golden):0.8")) {
+      try WeightedFile(argument: "\(golden):strong")
+    }
+    for command in [["merge", "--method", "direct"], ["generate", "--base", base, "--prompt", "a"]] {
+      let run = try Binary.run(command + ["--lora", "\(golden):strong", "--output", "nowhere"])
+      #expect(run.status != 0)
+      #expect(run.errors.contains("\"strong\" is no weight"), "\(run.errors)")
+    }
   }
 }

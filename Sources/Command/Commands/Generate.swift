@@ -20,8 +20,10 @@ struct Generate: WorkflowCommand {
   @Option(help: ArgumentHelp("What not to draw.", valueName: "text"))
   var negativePrompt: String?
 
-  @Option(help: ArgumentHelp("A LoRA and how strongly it acts (1 when not given); may be repeated.", valueName: "file[:weight]"))
-  var lora: [String] = []
+  @Option(
+    help: ArgumentHelp("A LoRA and how strongly it acts (1 when not given); may be repeated.", valueName: "file[:weight]"),
+    transform: WeightedFile.init(argument:))
+  var lora: [WeightedFile] = []
 
   @Option(
     help: ArgumentHelp(
@@ -61,7 +63,7 @@ struct Generate: WorkflowCommand {
 
   var workflow: GenerateImages {
     GenerateImages(
-      base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora.map(WeightedFile.init(argument:)),
+      base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora,
       combination: combine, sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count,
       batch: batch, output: output, overwrite: overwriting.overwrite)
   }

@@ -9,8 +9,10 @@ struct Predict: WorkflowCommand {
 
   @OptionGroup(title: "Base model") var base: BaseOptions
 
-  @Option(help: ArgumentHelp("A LoRA and how strongly it acts; may be repeated.", valueName: "file[:weight]"))
-  var lora: [String] = []
+  @Option(
+    help: ArgumentHelp("A LoRA and how strongly it acts; may be repeated.", valueName: "file[:weight]"),
+    transform: WeightedFile.init(argument:))
+  var lora: [WeightedFile] = []
 
   @Option(help: ArgumentHelp("What the sample is to show.", valueName: "text"))
   var prompt: String
@@ -25,7 +27,7 @@ struct Predict: WorkflowCommand {
 
   var workflow: PredictNoise {
     PredictNoise(
-      base: base.model, loras: lora.map(WeightedFile.init(argument:)), prompt: prompt, seed: seed, output: output,
+      base: base.model, loras: lora, prompt: prompt, seed: seed, output: output,
       overwrite: overwriting.overwrite)
   }
 }
