@@ -235,4 +235,14 @@ import Workflows
     #expect(run.status == 1 && run.output == "")
     #expect(run.errors.contains("a.yaml: ") && run.errors.contains(message), "\(run.errors)")
   }
+
+  @Test("the descriptions that come with the project are read", arguments: Self.shipped)
+  func readsShipped(file: String) throws {
+    let experiment = try Experiment(contentsOf: "\(repository)/Experiments/\(file)")
+    #expect(experiment.rows.contains { $0.name == experiment.reference })
+    #expect(try !experiment.allPairs.isEmpty)
+  }
+
+  static let shipped =
+    (try? FileManager.default.contentsOfDirectory(atPath: "\(repository)/Experiments").sorted()) ?? ["Experiments is missing"]
 }
