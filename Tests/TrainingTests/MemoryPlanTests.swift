@@ -51,14 +51,15 @@ import Training
     try step()()
     let plans = try [Int.max, 0].map(plan)
     #expect(plans[0].again == 0 && plans[1].again > plans[1].pieces / 2, sourceLocation: sourceLocation)
-    // The heap of a test process is large and not the same in two plans, so that the budget for a few pieces has to be found.
-    var (tooLittle, tooMuch) = (0, plans[0].peak)
-    var between = plans[1]
-    for _ in 0..<40 where !(1...3).contains(between.again) {
-      let budget = (tooLittle + tooMuch) / 2
-      between = try plan(budget)
-      if between.again == 0 { tooMuch = budget } else { tooLittle = budget }
-      if tooMuch - tooLittle < 1 << 18 { (tooLittle, tooMuch) = (tooLittle - (1 << 24), tooMuch + (1 << 24)) }
+    // What a test process holds beside the step is large and changes while other tests run, so the budget for a few pieces is
+    // searched above what the plan before needs at least, and anew where the process has changed too much meanwhile.
+    let whole = (low: 0, high: 2 * (plans[0].tensors - plans[1].tensors))
+    var (range, between) = (whole, plans[1])
+    for _ in 0..<60 where !(1...3).contains(between.again) {
+      let above = (range.low + range.high) / 2
+      between = try plan(between.least + above)
+      if between.again == 0 { range.high = above } else { range.low = above }
+      if range.high - range.low < 1 << 14 { range = whole }
     }
     #expect((1...3).contains(between.again), sourceLocation: sourceLocation)
     var held: [Int] = []
