@@ -163,6 +163,25 @@ private final class SharedInputModel: FidelityProbe {
 }
 
 extension ClosedFormTests {
+  @Test("rows that are kept lie in every column of a picture, and are the same when a batch is split", arguments: [2, 16, 64])
+  func spreadPlaces(distance: Int) {
+    let (width, passes) = (64, 8)
+    var columns = Array(repeating: 0, count: width)
+    for call in 0..<passes {
+      let places = ClosedForm.spreadPlaces(offered: width * width, distance: distance, call: call)
+      #expect(places.map { $0 / distance } == Array(0..<(width * width / distance)), "one of each so many")
+      for place in places { columns[place % width] += 1 }
+      let halves = (0..<2).flatMap { process in
+        ClosedForm.spreadPlaces(offered: width * width / 2, distance: distance, process: process, call: call)
+          .map { $0 + process * width * width / 2 }
+      }
+      #expect(halves == places)
+    }
+    #expect(columns.allSatisfy { $0 == passes * width / distance }, "\(columns)")
+    #expect(ClosedForm.spreadPlaces(offered: 70, distance: 64, call: 9).allSatisfy { $0 < 70 }, "in the rest, too")
+    #expect(ClosedForm.spreadPlaces(offered: 5, distance: 1, call: 3) == Array(0..<5))
+  }
+
   @Test("layers that read one tensor share its rows, of which evenly spread ones are enough")
   func sharedAndThinnedRows() throws {
     let model = SharedInputModel()
@@ -173,18 +192,18 @@ extension ClosedFormTests {
 
     let generator = Generator(seed: options.seed)
     let drawn = (0..<2).map { model.draw($0, generator: generator)[0] }
-    func moments(step: Int) -> [Tensor] {
+    func moments(distance: Int) -> [Tensor] {
       drawn.map { rows in
-        let kept = rows.sliced(0, step: step)
+        let kept = rows.gathered(ClosedForm.spreadPlaces(offered: rows.dim(0), distance: distance))
         return kept.transposed().matmul(kept) / Double(kept.dim(0))
       }
     }
     for path in SharedInputModel.paths {
       let found = zip.coefficients.vectors[path]!.values.map { $0.detached() }
       let factors = inputs.map { $0.adapter.factors[path]! }
-      // 2048 rows are wanted, so that every second of 5000 is kept.
-      let thinned = ClosedForm.solve(factors, moments: moments(step: 2), pull: 0.01)
-      let whole = ClosedForm.solve(factors, moments: moments(step: 1), pull: 0.01)
+      // 2048 rows are wanted, so that one of two is kept of 5000.
+      let thinned = ClosedForm.solve(factors, moments: moments(distance: 2), pull: 0.01)
+      let whole = ClosedForm.solve(factors, moments: moments(distance: 1), pull: 0.01)
       for (found, (thinned, whole)) in Swift.zip(found, Swift.zip(thinned, whole)) {
         let (error, loss) = (difference(found, thinned), difference(found, whole))
         #expect(error <= 1e-5, "\(path): \(error)")

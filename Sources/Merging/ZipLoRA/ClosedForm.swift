@@ -168,9 +168,11 @@ private final class InputRecorder {
     let owner: String
     /// Room for the rows of all passes. Set aside at once: small pieces that stay between large ones that go would leave a heap
     /// full of holes.
-    private let room: Tensor
+    private var room: Tensor
     private let distance: Int
+    private let process: Int
     private var count = 0
+    private var calls = 0
     /// What the first pass had.
     let offered: Int
     /// How many layers still ask for the moment, which is kept until the last one has.
@@ -179,15 +181,15 @@ private final class InputRecorder {
 
     init(owner: String, of inputs: Tensor, passes: Int, _ processes: ProcessGroup) {
       self.owner = owner
+      process = processes.rank
       offered = inputs.dim(0)
       distance = Self.distance(of: offered, columns: inputs.dim(1), passes: passes, processes)
       let share = (offered + distance - 1) / distance
       room = Tensor.empty([passes * share, inputs.dim(1)], dtype: inputs.dtype, device: inputs.device)
     }
 
-    /// Between the rows that are kept, evenly spread ones: over all passes and processes about one and a half times as many as
-    /// columns, and 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a
-    /// batch is split.
+    /// One row is kept of so many, which over all passes and processes gives about one and a half times as many as columns, and
+    /// 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a batch is split.
     private static func distance(of offered: Int, columns: Int, passes: Int, _ processes: ProcessGroup) -> Int {
       func powerOfTwo(notAbove limit: Int) -> Int { 1 << (Int.bitWidth - 1 - max(limit, 1).leadingZeroBitCount) }
       let wanted = powerOfTwo(notAbove: max(2 * columns, 2048) / passes)
@@ -195,10 +197,14 @@ private final class InputRecorder {
     }
 
     func add(_ inputs: Tensor) {
-      let some = inputs.sliced(0, step: distance)
-      let fitting = min(some.dim(0), room.dim(0) - count)
-      room.narrow(0, from: count, count: fitting).copyInPlace(some.narrow(0, from: 0, count: fitting))
-      count += fitting
+      let places = ClosedForm.spreadPlaces(offered: inputs.dim(0), distance: distance, process: process, call: calls)
+      calls += 1
+      if count + places.count > room.dim(0) {
+        // A text encoder reads the prompts of a batch one by one.
+        room = .concatenated([filled, .empty([count + places.count, room.dim(1)], dtype: room.dtype, device: room.device)])
+      }
+      room.narrow(0, from: count, count: places.count).copyInPlace(inputs.gathered(places))
+      count += places.count
     }
 
     var filled: Tensor { room.narrow(0, from: 0, count: count) }
@@ -261,6 +267,25 @@ private final class InputRecorder {
     own.readers -= 1
     defer { if own.readers == 0 { own.moment = nil } }
     return own.moment
+  }
+}
+
+extension ClosedForm {
+  /// One of each `distance` rows, at another place in each: rows are the tokens of pictures, line after line, and at equal
+  /// distances that divide the width of a picture all would be of a few columns, the left edge among them. Multiples of an odd
+  /// number near the golden section spread over all places.
+  ///
+  /// - Parameters:
+  ///   - distance: a power of two.
+  ///   - process: which part of the batch this is; all have as many rows.
+  ///   - call: others have other places.
+  package static func spreadPlaces(offered: Int, distance: Int, process: Int = 0, call: Int = 0) -> [Int] {
+    let golden = Int(Double(distance) * 0.618) | 1
+    let count = (offered + distance - 1) / distance
+    return (0..<count).map { index in
+      let first = index * distance
+      return first + golden * (process * count + index + call) % min(distance, offered - first)
+    }
   }
 }
 
