@@ -78,7 +78,7 @@ public final class TrainingLoop {
   ///   - saveEvery: seconds between saves.
   ///   - loss: the loss of one batch, a scalar; all its random numbers come from `generator`.
   ///   - afterStep: called after each step, for samples and logs.
-  /// - Throws: `Interrupted` when a handler asks to stop, in whichever process; `Diverged` when a loss is not finite;
+  /// - Throws: `Interrupted` when a handler asks to stop, in whichever process; `Diverged` when a loss or a gradient is not finite;
   ///   `ProcessGroupError`.
   public func run(
     state: String?, identity: String = "", saveEvery: Double = 120, progress: ProgressHandler,
@@ -98,7 +98,6 @@ public final class TrainingLoop {
     while step < options.steps {
       // Whatever fails in a step must end the run before the step is counted and saved.
       let value = try withTorchErrors { try update(loss) }
-      guard value.isFinite else { throw Diverged(phase: phase, step: step, learningRate: optimizer.options.learningRate) }
       smooth = smooth.map { $0 * 0.98 + value * 0.02 } ?? value
       losses.append(Float(value))
       step += 1
@@ -133,7 +132,10 @@ public final class TrainingLoop {
     }
     total = try processes.sum([total])[0]
     try processes.sum(parameters.values.compactMap(\.grad))
-    if let limit = options.gradientLimit { optimizer.clipGradients(to: limit) }
+    // A parameter that is no longer a number would be saved, and no run could go on from that.
+    guard total.isFinite, optimizer.clipGradients(to: options.gradientLimit ?? .infinity).isFinite else {
+      throw Diverged(phase: phase, step: step + 1, learningRate: optimizer.options.learningRate)
+    }
     optimizer.step()
     optimizer.zeroGrad()
     average?.update(step: step)
@@ -200,14 +202,14 @@ public final class TrainingLoop {
   }
 }
 
-/// A loss that is no longer a number.
+/// A loss or a gradient that is no longer a number.
 public struct Diverged: Error, CustomStringConvertible {
   public let phase: String
   public let step: Int
   public let learningRate: Double
 
   public var description: String {
-    "\(phase): the loss is not finite at step \(step) (learning rate \(learningRate)); lower the learning rate"
+    "\(phase): the loss or its gradient is not finite at step \(step) (learning rate \(learningRate)); lower the learning rate"
   }
 }
 

@@ -163,7 +163,23 @@ import Training
     let error = #expect(throws: Diverged.self) {
       try loop.run(state: nil, progress: { _ in true }) { (parameter * Double.infinity).sum() }
     }
-    #expect(error?.description.contains("step 0") == true)
+    #expect(error?.description.contains("step 1") == true)
+  }
+
+  @Test("a gradient that is not finite ends a run before it reaches the parameter and the state", arguments: [nil, 1.0])
+  func infiniteGradient(limit: Double?) throws {
+    let folder = try TemporaryFolder()
+    let parameter = Tensor([0.0, 1.0] as [Float])
+    let loop = TrainingLoop(
+      phase: "diverging", parameters: ["x": parameter],
+      options: .init(steps: 1, learningRate: LearningRate(peak: 0.1), gradientLimit: limit))
+    // √x is 0 at 0, and its slope is infinite.
+    let error = #expect(throws: Diverged.self) {
+      try loop.run(state: folder("a.state"), progress: { _ in true }) { parameter.sqrt().sum() }
+    }
+    #expect(error?.description.contains("the loss or its gradient is not finite at step 1") == true)
+    #expect(parameter.detached().floats() == [0, 1])
+    #expect(try folder.names.isEmpty)
   }
 
   @Test func learningRateShapes() {

@@ -161,7 +161,9 @@ public final class ZipLoRA {
     try prepare()
     adam.options.learningRate = options.rate(records.count)
     let (fidelity, similarity) = try addGradients()
-    guard (fidelity + [similarity]).allSatisfy(\.isFinite) else { throw MergeError.notFinite(step: records.count + 1) }
+    guard (fidelity + [similarity, adam.clipGradients(to: .infinity)]).allSatisfy(\.isFinite) else {
+      throw MergeError.notFinite(step: records.count + 1)
+    }
     adam.step()
     adam.zeroGrad()
     let record = ZipRecord(

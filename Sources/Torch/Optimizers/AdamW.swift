@@ -48,7 +48,8 @@ public final class AdamW {
     withoutGrad { for (live, kept) in zip(own, saved) { live.copyInPlace(kept) } }
   }
 
-  /// Scales all gradients so that their common norm is at most `limit`, and gives the norm before.
+  /// Scales all gradients so that their common norm is at most `limit`, and gives the norm before. One that is not finite cannot
+  /// be mended: the step would make parameters NaN.
   @discardableResult
   public func clipGradients(to limit: Double) -> Double {
     withoutGrad {
