@@ -131,6 +131,16 @@ extension LowRankFactors {
       down: (l.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))).transposed().matmul(a))
   }
 
+  /// What ΔW reads of its input, as orthonormal rows [k, in·k·k] in 64 bits: the right singular vectors of all singular values
+  /// above 1e-6 of the largest; none where ΔW is zero.
+  package func inputDirections() -> Tensor {
+    let values = singularValues(.rank(rank))
+    let sizes = values.all.doubles()
+    let count = norm > 0 ? sizes.count { $0 > 1e-6 * sizes[0] } : 0
+    let rows = values.down.narrow(0, from: 0, count: count).to(dtype: .float64)
+    return rows / rows.square().sum([1], keeping: true).sqrt()
+  }
+
   /// The factors of smaller rank that are closest to ΔW; the same ones where they are thin enough.
   ///
   /// Each singular value goes to both sides by its root, so that neither is hard to hold in 16 bits. A result is float32 and

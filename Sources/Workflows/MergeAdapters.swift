@@ -79,9 +79,10 @@ public struct MergeAdapters: Workflow {
     }
     let (adapter, report) = try merge(inputs, progress: progress)
     // Before one of them is replaced by the output.
-    let inputFiles = try (sources.files.map(\.path) + sources.baseFiles).map(FileDigest.init)
+    let inputFiles = try (sources.files.flatMap(\.files) + sources.baseFiles).map(FileDigest.init)
+    let reportText = try JSON.text(report)
     let files = try sources.write(adapter, to: output)
-    try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
+    try AtomicFile.write(reportText + "\n", to: reportFile, overwrite: output.overwrite)
     try RunRecord(self, inputs: inputFiles, outputs: files + [reportFile], began: began)
       .write(to: record, overwrite: output.overwrite)
     return Outcome(lora: output.path, reportFile: reportFile, report: report)

@@ -203,6 +203,37 @@ import Torch
     }
   }
 
+  @Test("NP-LoRA takes nothing from the subject for rows of the style's A that change nothing")
+  func npLoRAOfThinStyle() throws {
+    let path = Array(model.projections.keys)[0]
+    func merged(_ style: LowRankFactors) throws -> Tensor {
+      let pair = [adapters[0].factors[path]!, style].map { Adapter(factors: [path: $0]) }
+      return try NPLoRAMerge(mu: 1e6).merge(pair.map { MergeInput("", $0) }, context: MergeContext()).adapter.factors[path]!
+        .delta(dtype: .float64)
+    }
+    let (subject, style) = (adapters[0].factors[path]!, adapters[1].factors[path]!)
+    let silent = LowRankFactors(down: style.down, up: style.up * 0, alpha: style.alpha)
+    #expect(try difference(merged(silent), subject.delta(dtype: .float64)) <= 1e-6)
+    // The same ΔW with three more rows in A that B leaves out.
+    let idle = Tensor.randn([3, style.down.dim(1)], generator: Generator(seed: 3))
+    let padded = LowRankFactors(
+      down: .concatenated([style.down, idle]), up: .concatenated([style.up, Tensor.zeros([style.up.dim(0), 3])], along: 1),
+      alpha: style.alpha * Double(style.rank + 3) / Double(style.rank))
+    #expect(try difference(merged(padded), merged(style)) <= 1e-6)
+  }
+
+  @Test("K-LoRA leaves every layer to the style where the subject changes nothing")
+  func kLoRAOfNothing() throws {
+    let nothing = Adapter(
+      factors: adapters[0].factors.mapValues { LowRankFactors(down: $0.down, up: $0.up * 0, alpha: $0.alpha) })
+    let result = try KLoRAMerge().merge(
+      [MergeInput("a", nothing), MergeInput("b", adapters[1])], context: MergeContext())
+    #expect(result.report.merged.allSatisfy { $0.switchPoint == 0 })
+    for (path, factors) in result.adapter.factors {
+      #expect(difference(factors.delta(), adapters[1].factors[path]!.delta()) <= 1e-9)
+    }
+  }
+
   @Test("K-LoRA's table is its rule at every step, and the adapter has what is there for longer")
   func kLoRA() throws {
     let result = try KLoRAMerge().merge(inputs, context: MergeContext())

@@ -48,7 +48,8 @@ public struct KLoRAMerge: MergeMethod {
       return (all: magnitudes.map { $0.sum().item() }, largest: magnitudes.map { $0.largest(count).sum().item() })
     }
     func total(_ index: Int) -> Double { sums.reduce(0) { $0 + $1.all[index] } }
-    let balance = total(1) / total(0)
+    // A subject that changes nothing leaves every layer to the style.
+    let balance = total(0) > 0 ? total(1) / total(0) : 0
     return zip(layers, sums).reduce(into: [:]) { table, entry in
       let (subject, style) = (entry.1.largest[0] * balance, entry.1.largest[1])
       // A style that changes nothing leaves the layer to the subject.
