@@ -3,8 +3,8 @@
 
     bench.py [--rounds 2] [--rank 64] [--threads N] [--output FILE.json] [CASE ...]
 
-A case is WORK:SIZE:DTYPE[:MODEL[:BATCH]], such as unet:512:bfloat16 or zip-step:64:float32:Models/toybox:4; those of Docs/SPEED.md when
-none is given. zip-step is compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of
+A case is WORK:SIZE:DTYPE[:MODEL[:BATCH]], such as unet:512:bfloat16 or zip-step:64:float32:Models/toybox:4; the first
+ones of Docs/SPEED.md when none is given. zip-step is compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of
 its own, one after the other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
 smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN.
 

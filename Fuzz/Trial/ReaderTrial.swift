@@ -67,7 +67,7 @@ public struct ReaderTrial {
     for inspection in [Inspection(file), Inspection(file, base: base)] { _ = attempt { try JSONEncoder().encode(inspection) } }
     var reach = Reach.layers
     for options in [AdapterFile.Options(), AdapterFile.Options(rankLimit: 1, leavesOutVectors: true)] {
-      if let adapter = attempt({ try file.unresolved(options) }) { use(adapter) }
+      if let adapter = attempt({ try file.unresolved(options).adapter }) { use(adapter) }
       _ = attempt { try file.adapter(for: base, options: options).norm }
       if let adapter = attempt({ try file.adapter(for: projections, options: options) }) {
         for (path, factors) in adapter.factors {

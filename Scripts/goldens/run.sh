@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the goldens under Tests/Goldens anew. Usage: Scripts/goldens/run.sh [models|schedules|tokenizer|pipelines|adapters|merged|original|consumers|encoders ...]
-# Two are run by hand: safetensors_golden.py, as the reference library orders metadata at random and its bytes are kept raw, and
-# tokenization.py, which needs a file that it names.
+# Three are run by hand: safetensors_golden.py, as the reference library orders metadata at random and its bytes are kept raw,
+# images_golden.py, and tokenization.py, which needs a file that it names.
 # PYTHON names the interpreter that creates the environment .venv-goldens (3.11 or later); VENV names another environment.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -63,7 +63,7 @@ struct AdapterOutputOptions: ParsableArguments {
   @Option(help: ArgumentHelp("LoRA to write; a record of the run goes to FILE.json beside it.", valueName: "file"))
   var output: String
 
-  @Option(help: "Dialect of the file; by default that of the first LoRA given, or kohya when training.")
+  @Option(help: "Dialect of the file; by default that of the first LoRA given if it is one of these, else kohya.")
   var dialect: DialectName?
 
   @Option(help: ArgumentHelp("Type of the numbers in the file.", valueName: "dtype"))

@@ -178,7 +178,7 @@ struct ZipLoRAOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Value of all coefficients at the start of --method paper and joint; 1 is direct merge.", valueName: "number"))
+      "Value of all coefficients at the start of --method paper and joint; 1 is direct merge. (default: 1)", valueName: "number"))
   var start: Double?
 
   @Option(help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))

@@ -25,6 +25,13 @@ extension AdapterFile {
     public let rank: Int
     /// The share of ‖ΔW‖² that is gone.
     public let discardedEnergy: Double
+
+    /// What has become of the layer when it is reduced again.
+    package func followed(by later: Reduction) -> Reduction {
+      Reduction(
+        layer: layer, form: form, exactRank: exactRank, rank: later.rank,
+        discardedEnergy: 1 - (1 - discardedEnergy) * (1 - later.discardedEnergy))
+    }
   }
 
   /// An adapter and how it differs from the file.
@@ -58,6 +65,7 @@ extension AdapterFile {
   /// The adapter, with a report of what is not exactly as in the file.
   ///
   /// Factors of 1×1 convolutions and of linear layers take the form of the model's layer.
+  ///
   /// - Parameter progress: hears how many of how many layers are done; what it throws ends the work.
   public func reading(
     for base: ModuleNames, weights: Projections = [:], options: Options = .init(),
@@ -84,16 +92,29 @@ extension AdapterFile {
       factors[path] = fitting
       dtypes[path] = place.change.dtype
       try progress(factors.count, layers.count)
-      if !place.change.isLoRA {
-        reductions.append(
-          Reduction(
-            layer: path, form: place.change.formName, exactRank: reduced.originalRank, rank: reduced.factors.rank,
-            discardedEnergy: reduced.discardedEnergy))
-      }
+      place.change.reduction(reduced, at: path).map { reductions.append($0) }
     }
     return Reading(
       adapter: Adapter(factors: factors, metadata: metadata), reductions: reductions, dtypes: dtypes,
       leftOut: vectors + embeddings)
+  }
+
+  /// The adapter by the names that the file gives its layers.
+  ///
+  /// - Throws: `AdapterFileError` for what takes a base model (DoRA) and for what no LoRA can hold; `TorchError` where memory
+  ///   runs out.
+  public func unresolved(_ options: Options = .init()) throws -> Reading {
+    let defects =
+      layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
+      + extras(unless: options.leavesOutVectors)
+    guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
+    let reduced = try layers.mapValues { layer in
+      try withTorchErrors { layer.factors(atMost: options.rankLimit, beside: nil) }
+    }
+    return Reading(
+      adapter: Adapter(factors: reduced.mapValues(\.factors), metadata: metadata),
+      reductions: reduced.compactMap { layers[$0.key]!.reduction($0.value, at: $0.key) },
+      dtypes: Dictionary(uniqueKeysWithValues: layers.map { ($0.key, $0.value.dtype) }), leftOut: vectors + embeddings)
   }
 
   /// What is in the file and no LoRA can hold.
@@ -149,6 +170,14 @@ extension AdapterFileError.Defect {
 }
 
 extension LayerChange {
+  /// What became of it; nil for a LoRA.
+  fileprivate func reduction(_ reduced: ReducedFactors, at path: String) -> AdapterFile.Reduction? {
+    guard !isLoRA else { return nil }
+    return AdapterFile.Reduction(
+      layer: path, form: formName, exactRank: reduced.originalRank, rank: reduced.factors.rank,
+      discardedEnergy: reduced.discardedEnergy)
+  }
+
   fileprivate func fits(_ shape: [Int]) -> Bool { weightShape.fitting(shape) != nil && magnitude?.fits(shape) ?? true }
 
   fileprivate func misfit(_ path: String, _ shape: [Int]) -> AdapterFileError.Defect {

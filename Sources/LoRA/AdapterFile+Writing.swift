@@ -19,7 +19,7 @@ extension AdapterFile {
     dtypes: [String: DType] = [:], overwrite: Bool = false
   ) throws -> [String] {
     guard !adapter.factors.isEmpty else { throw AdapterFileError(path, .empty) }
-    let stems = try stems(of: adapter, path: path, dialect, base)
+    let stems = try stems(of: adapter.factors.keys, path: path, dialect, base)
     let layers = try withTorchErrors {
       dialect.statement(of: OrderedDictionary(uniqueKeysWithValues: stems.map { ($0, adapter.factors[$1]!) }))
     }
@@ -28,9 +28,9 @@ extension AdapterFile {
       let factors = layers[stem]!
       let own = dtypes[module] ?? adapter.factors[module]!.down.dtype
       let stored = try withTorchErrors {
-        // What was computed in a wider type than it goes back to.
-        let fitting = dtype == nil && own != factors.down.dtype ? factors.balanced : factors
-        return fitting.to(dtype: dtype ?? own, device: .cpu)
+        let target = dtype ?? own
+        // What is in a wider type than it goes to.
+        return (target.byteCount < factors.down.dtype.byteCount ? factors.balanced : factors).to(dtype: target, device: .cpu)
       }
       guard stored.isFinite else {
         throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))
@@ -39,9 +39,11 @@ extension AdapterFile {
       tensors[dialect.key(stem, .up)] = stored.up
       if dialect.writesAlphaTensors { tensors[dialect.key(stem, .alpha)] = Tensor(stored.alpha) }
     }
-    let own = try naming(path) { () throws(MetadataError) in try dialect.metadata(for: layers) }
-    var metadata = adapter.lastingMetadata
-      .merging(standardMetadata(for: Array(layers.values), of: base)) { $1 }
+    let own = try naming(path) { () throws(MetadataError) in
+      try dialect.check(Array(layers.keys))
+      return try dialect.metadata(for: layers)
+    }
+    var metadata = standardMetadata(for: Array(layers.values), of: base, replacing: adapter.lastingMetadata)
       .merging(own) { $1 }
     let companion = dialect.companion.flatMap { name in
       metadata.removeValue(forKey: name).map { (path: beside(path, name), text: $0) }
@@ -49,19 +51,30 @@ extension AdapterFile {
     let sources = tensors.map { SafeTensorsSource(name: $0, tensor: $1) }
     for file in [path] + (companion.map { [$0.path] } ?? []) { try AtomicFile.check(file, overwrite: overwrite) }
     metadata.merge(try ContentHashes(of: sources, metadata: metadata, file: path).metadata) { $1 }
-    // The smaller one first: a file of tensors never stands there without what explains it.
-    if let companion { try AtomicFile.write(companion.text + "\n", to: companion.path, overwrite: overwrite) }
-    try SafeTensorsFile.write(sources, metadata: metadata, to: path, overwrite: overwrite)
+    try SafeTensorsFile.write(sources, metadata: metadata, to: path, overwrite: overwrite) {
+      // When all that can fill the disk is written: the tensors never stand there with what explains others.
+      if let companion { try AtomicFile.write(companion.text + "\n", to: companion.path, overwrite: overwrite) }
+    }
     return [path] + (companion.map { [$0.path] } ?? [])
+  }
+
+  /// Refuses layers that a file of a dialect cannot hold, before there is anything to write.
+  ///
+  /// - Throws: `AdapterFileError`, as `write` does.
+  package static func check(
+    _ layers: some Sequence<String>, for path: String, as dialect: any Dialect, of base: ModuleNames
+  ) throws(AdapterFileError) {
+    let stems = try stems(of: layers, path: path, dialect, base)
+    try naming(path) { () throws(MetadataError) in try dialect.check(Array(stems.keys)) }
   }
 
   /// The paths of the layers by their names in the file.
   private static func stems(
-    of adapter: Adapter, path: String, _ dialect: any Dialect, _ base: ModuleNames
+    of layers: some Sequence<String>, path: String, _ dialect: any Dialect, _ base: ModuleNames
   ) throws(AdapterFileError) -> OrderedDictionary<String, String> {
     let spellings = dialect.spellings(in: base)
     var stems: OrderedDictionary<String, String> = [:]
-    for module in adapter.factors.keys {
+    for module in layers {
       guard let stem = spellings[module]?.first else {
         throw AdapterFileError(path, .defects([.noSuchLayer(module)], dialect: dialect.name))
       }

@@ -12,6 +12,8 @@ internal import Torch
 /// Every key is accounted for: what is not understood, has no counterpart or holds no usable numbers is an error.
 public struct AdapterFile {
   public let path: String
+  /// All that it was read from: a dialect may have a second file beside the tensors.
+  public let files: [String]
   public let dialect: any Dialect
   /// With the text of the file beside it that some dialects have, under its name.
   public let metadata: OrderedDictionary<String, String>
@@ -45,10 +47,11 @@ public struct AdapterFile {
     }
     guard !layers.isEmpty || !reader.vectors.isEmpty else { throw AdapterFileError(path, .empty) }
     self.path = path
+    files = [path] + (dialect.companion.flatMap { metadata[$0] == nil ? nil : [Self.beside(path, $0)] } ?? [])
     self.dialect = dialect
     self.metadata = metadata
     (vectors, embeddings) = (reader.vectors, reader.embeddings)
-    remarks = alphas.remark.map { [$0] } ?? []
+    remarks = reader.assumesAlphas ? [alphas.remark].compactMap { $0 } : []
   }
 
   /// Exactly one dialect must recognise keys of the file.
@@ -72,7 +75,7 @@ public struct AdapterFile {
 // MARK: files and folders
 
 extension AdapterFile {
-  private static let usualNames = ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"]
+  private static let usualNames = [PEFTDialect().fileName!, "pytorch_lora_weights.safetensors"]
 
   /// What the adapter is called: as its file, or as the folder where peft and diffusers call every file alike.
   package var name: String {

@@ -12,6 +12,8 @@ struct LayerReader {
   private(set) var vectors: [String] = []
   /// Keys of embeddings of words.
   private(set) var embeddings: [String] = []
+  /// Whether the alpha of a LoRA is stated nowhere.
+  private(set) var assumesAlphas = false
 
   init(dialect: any Dialect, collection: SafeTensorsCollection, alphas: any AlphaSource, checksNumbers: Bool) {
     self.dialect = dialect
@@ -29,6 +31,10 @@ struct LayerReader {
       }
       guard let parsed = dialect.parse(key) else {
         defects.append(.unknownKey(key))
+        continue
+      }
+      if Self.changesEmbedding(parsed.stem) {
+        embeddings.append(key)
         continue
       }
       if let other = parts[parsed.stem, default: [:]].updateValue(key, forKey: parsed.part) {
@@ -49,6 +55,12 @@ struct LayerReader {
   /// Of words that were trained with the LoRA (OneTrainer; A1111: extensions-builtin/Lora/networks.py).
   private static let embeddingPrefix = "bundle_emb."
 
+  /// Of all words and places, as ComfyUI extracts them from a whole text encoder (comfy_extras/nodes_lora_extract.py).
+  private static func changesEmbedding(_ stem: String) -> Bool {
+    let name = ModuleKind.plain(stem)
+    return name.hasSuffix(".embeddings.token.embedding") || name.hasSuffix(".embeddings.position.embedding")
+  }
+
   /// nil for a layer of which only biases or norms are changed.
   private mutating func layer(
     _ stem: String, _ keys: OrderedDictionary<AdapterKey.Part, String>
@@ -62,12 +74,13 @@ struct LayerReader {
     guard claims.count <= 1 else { throw AdapterFileError.Defect.twoForms(stem, claims.map { $0.name }) }
     if claims.isEmpty, keys.count == ofVectors.count { return nil }
     // A difference of a norm is a vector, too.
-    if let key = keys[.diff], keys.count == 1, collection.shape(of: key)?.count == 1 {
+    if let key = keys[.diff], keys.count == 1 + ofVectors.count, collection.shape(of: key)?.count == 1 {
       vectors.append(key)
       return nil
     }
     var tensors: [AdapterKey.Part: Tensor] = [:]
     for (part, key) in keys { tensors[part] = try numbers(key, part) }
+    if keys[.alpha] == nil, keys[.down] != nil { assumesAlphas = true }
     let layer = LayerTensors(
       stem: stem, tensors: tensors, statedAlpha: { [alphas] in alphas.alpha(of: stem, rank: $0) },
       key: { [dialect] in keys[$0] ?? dialect.key(stem, $0) })

@@ -12,7 +12,22 @@ extension Adapter {
 extension AdapterFile {
   /// What sd-scripts, A1111 and tools around them look for (sd-scripts: library/train_util.py
   /// build_minimum_network_metadata, library/sai_model_spec.py). Without dates, so that the same adapter is the same file.
+  ///
+  /// - Parameter old: what the adapter comes with. Where that says more of a base of the same family, as of Stable Diffusion 2.x
+  ///   with v prediction, it stays.
   static func standardMetadata(
+    for layers: [LowRankFactors], of base: ModuleNames, replacing old: OrderedDictionary<String, String>
+  ) -> OrderedDictionary<String, String> {
+    var new = standardMetadata(for: layers, of: base)
+    let (version, architecture) = ("ss_base_model_version", "modelspec.architecture")
+    if let family = new[version], old[version]?.hasPrefix(family) == true {
+      new[version] = old[version]
+      if let old = old[architecture], old.hasSuffix("/lora") { new[architecture] = old }
+    }
+    return old.merging(new) { $1 }
+  }
+
+  private static func standardMetadata(
     for layers: [LowRankFactors], of base: ModuleNames
   ) -> OrderedDictionary<String, String> {
     var metadata: OrderedDictionary<String, String> = [

@@ -36,16 +36,18 @@ extension SafeTensorsFile {
   /// - Parameters:
   ///   - metadata: texts for `__metadata__`, written in the order given; none at all when empty.
   ///   - overwrite: whether an existing file may be replaced.
+  ///   - beforeNaming: called when all bytes are written and the file has not got its name yet.
   /// - Throws: `SafeTensorsError` for tensors that cannot make a file, `AtomicFileError` where the disk refuses, and
-  ///   whatever a source throws. The folder is then as it was.
+  ///   whatever a source or `beforeNaming` throws. The folder is then as it was.
   public static func write(
     _ sources: [SafeTensorsSource], metadata: OrderedDictionary<String, String> = [:], to path: String,
-    overwrite: Bool = false
+    overwrite: Bool = false, beforeNaming: () throws -> Void = {}
   ) throws {
     let encoding = try SafeTensorsEncoding(sources, metadata: metadata, file: path)
     try AtomicFile.write(to: path, overwrite: overwrite) { output in
       try encoding.header.withUnsafeBytes(output.append)
       try encoding.content(output.append)
+      try beforeNaming()
     }
   }
 }

@@ -22,22 +22,25 @@ struct AdapterFiles {
     let files = try paths.map { try AdapterFile(path: $0) }
     self.files = files
     ProgressReport.remarks(on: files, to: progress)
+    let readings: [AdapterFile.Reading]
     if let base {
       let model = try AdapterBase(base, for: files, progress: progress)
       (names, dialect, baseFiles) = (model.names, files[0].dialect, model.files)
-      adapters = try files.map { try $0.resolved(for: model.names, weights: model.weights).adapter }
+      readings = try files.map { try $0.resolved(for: model.names, weights: model.weights) }
     } else if let known = try KnownBase.common(of: files) {
       (names, dialect, baseFiles) = (known.names, files[0].dialect, [])
-      adapters = try files.map { try $0.resolved(for: known.names).adapter }
+      readings = try files.map { try $0.resolved(for: known.names) }
     } else {
       baseFiles = []
       try Self.checkNames(of: files)
-      adapters = try withoutGrad { try files.map { try $0.unresolved() } }
-      let factors = adapters.reduce(into: OrderedDictionary<String, LowRankFactors>()) { all, adapter in
-        all.merge(adapter.factors) { first, _ in first }
+      readings = try withoutGrad { try files.map { try $0.unresolved() } }
+      let factors = readings.reduce(into: OrderedDictionary<String, LowRankFactors>()) { all, reading in
+        all.merge(reading.adapter.factors) { first, _ in first }
       }
       (names, dialect) = (ModuleNames(factors.mapValues(\.weightShape)), VerbatimNames(files[0].dialect))
     }
+    adapters = readings.map(\.adapter)
+    ProgressReport.losses(of: readings, from: files, to: progress)
   }
 
   /// Of a base that nobody knows, only equal names tell that two layers are the same.
@@ -73,7 +76,11 @@ struct AdapterFiles {
   }
 
   /// Refuses before the work what `write` would refuse after it.
-  func check(_ output: AdapterOutput) throws { try accepted(output).check(as: dialect) }
+  func check(_ output: AdapterOutput) throws {
+    let output = try accepted(output)
+    try output.check(as: dialect)
+    try output.check(OrderedSet(adapters.flatMap(\.factors.keys)), as: dialect, for: names)
+  }
 
   /// - Returns: the paths of the files written.
   /// - Throws: `SettingError` for another dialect than the files', which takes a base model.
@@ -118,5 +125,21 @@ extension ProgressReport {
   static func remarks(on files: [AdapterFile], to handler: ProgressHandler) {
     let warnings = files.flatMap { file in file.remarks.map { "\(file.path): \($0)" } }
     if !warnings.isEmpty { _ = handler(ProgressReport(phase: "opening LoRAs", step: 1, total: 1, warnings: warnings)) }
+  }
+
+  /// Warns of layers that lost a part of their change when they became LoRAs.
+  static func losses(of readings: [AdapterFile.Reading], from files: [AdapterFile], to handler: ProgressHandler) {
+    let warnings = zip(readings, files).compactMap { reading, file -> String? in
+      // What float32 leaves of an exact conversion is far below.
+      let lossy = reading.reductions.filter { $0.discardedEnergy > 1e-6 }
+      guard let worst = lossy.max(by: { $0.discardedEnergy < $1.discardedEnergy }) else { return nil }
+      let share = (worst.discardedEnergy * 1000).rounded() / 10
+      return """
+        \(file.path): \(lossy.count) layers are no LoRA (\(worst.form)) and are taken as LoRAs of rank \(worst.rank), which lose \
+        \(share) % of the squared norm at \(worst.layer), the most; ziplora convert --rank-limit \(2 * worst.rank) makes a file \
+        that loses less
+        """
+    }
+    if !warnings.isEmpty { _ = handler(ProgressReport(phase: "reading LoRAs", step: 1, total: 1, warnings: warnings)) }
   }
 }

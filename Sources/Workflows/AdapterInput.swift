@@ -9,13 +9,13 @@ public struct AdapterInput: Codable, Sendable, Equatable {
   public var path: String
   /// The model it is for, where that is none of `KnownBase` or where its weights are needed (DoRA).
   public var base: String?
-  /// The largest rank that layers get which are no LoRA.
-  public var rankLimit: Int
+  /// The largest rank that layers get which are no LoRA; what the work needs when nil.
+  public var rankLimit: Int?
   /// Whether changes of biases and norms, and embeddings of words, are left out instead of refused.
   public var leavesOutVectors: Bool
 
   public init(
-    _ path: String, base: String? = nil, rankLimit: Int = AdapterFile.Options().rankLimit, leavesOutVectors: Bool = false
+    _ path: String, base: String? = nil, rankLimit: Int? = nil, leavesOutVectors: Bool = false
   ) {
     self.path = path
     self.base = base
@@ -23,7 +23,9 @@ public struct AdapterInput: Codable, Sendable, Equatable {
     self.leavesOutVectors = leavesOutVectors
   }
 
-  func validate() throws(SettingError) { try Demand.atLeast(1, rankLimit, "rank-limit") }
+  func validate() throws(SettingError) {
+    if let rankLimit { try Demand.atLeast(1, rankLimit, "rank-limit") }
+  }
 
   struct Content {
     let file: AdapterFile
@@ -35,17 +37,18 @@ public struct AdapterInput: Codable, Sendable, Equatable {
     let reading: AdapterFile.Reading
   }
 
-  func read(progress: ProgressHandler) throws -> Content {
+  /// - Parameter standard: the largest rank of layers that are no LoRA, where none is set.
+  func read(rankLimit standard: Int = AdapterFile.Options().rankLimit, progress: ProgressHandler) throws -> Content {
     let file = try AdapterFile(path: path)
     ProgressReport.remarks(on: [file], to: progress)
-    let options = AdapterFile.Options(rankLimit: rankLimit, leavesOutVectors: leavesOutVectors)
+    let options = AdapterFile.Options(rankLimit: rankLimit ?? standard, leavesOutVectors: leavesOutVectors)
     func tell(_ done: Int, _ count: Int) throws {
       try ProgressReport.layer(done, of: count, phase: "reading \(Paths.name(file.path))", to: progress)
     }
     let model = try base.map { try AdapterBase($0, for: [file], progress: progress) }
     let (name, names) = try model.map { ($0.name, $0.names) } ?? KnownBase.named(for: file)
     let reading = try file.resolved(for: names, weights: model?.weights ?? [:], options: options, progress: tell)
-    return Content(file: file, names: names, base: name, inputs: [file.path] + (model?.files ?? []), reading: reading)
+    return Content(file: file, names: names, base: name, inputs: file.files + (model?.files ?? []), reading: reading)
   }
 }
 

@@ -43,9 +43,22 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
 
   /// Refuses before the work what `write` would refuse after it.
   ///
-  /// - Throws: `AtomicFileError` for a file that is there, be it one that the dialect puts beside the LoRA.
+  /// - Throws: `AtomicFileError` for a file that is there, be it one that the dialect puts beside the LoRA; `SettingError` for a
+  ///   name by which the dialect's own reader would not find it.
   func check(as fallback: any Dialect) throws {
-    try Paths.checkWritable(AdapterFile.files(at: path, as: dialect(or: fallback)), overwrite: overwrite)
+    let dialect = dialect(or: fallback)
+    if let name = dialect.fileName, Paths.name(path) != name {
+      throw SettingError(
+        "output", path, expected: "FOLDER/\(name), the only name by which \(dialect.name) opens a LoRA, or another dialect")
+    }
+    try Paths.checkWritable(AdapterFile.files(at: path, as: dialect), overwrite: overwrite)
+  }
+
+  /// The same for the layers that it will have, once they are known.
+  ///
+  /// - Throws: `AdapterFileError` for layers that a file of the dialect cannot hold.
+  func check(_ layers: some Sequence<String>, as fallback: any Dialect, for base: ModuleNames) throws {
+    try AdapterFile.check(layers, for: path, as: dialect(or: fallback), of: base)
   }
 
   /// - Parameters:

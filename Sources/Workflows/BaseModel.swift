@@ -63,18 +63,23 @@ struct LocalBase {
   /// The files that it can be made of.
   var files: [String] { checkpoint.files }
 
-  /// Names and sizes of its files: what tells it from another without reading gigabytes.
+  /// Names, sizes and samples of its files: what tells it from another without reading gigabytes.
   var weights: [String] {
-    let root = checkpoint.path
-    return files.map { path in
-      let size = (try? FileManager.default.attributesOfItem(atPath: path.resolvingSymlinks)[.size] as? Int) ?? 0
-      return "\(path.hasPrefix("\(root)/") ? String(path.dropFirst(root.count)) : Paths.name(path)) \(size)"
+    get throws {
+      let root = checkpoint.path
+      return try files.map { path in
+        let name = path.hasPrefix("\(root)/") ? String(path.dropFirst(root.count)) : Paths.name(path)
+        let size = try FileManager.default.attributesOfItem(atPath: path.resolvingSymlinks)[.size] as? Int ?? 0
+        return "\(name) \(size) \(try FileDigest.sample(of: path))"
+      }
     }
   }
 
   /// What tells results with this base from those with another: its weights, the type, and what its U-Net is said to predict.
   var identity: [String] {
-    weights + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
+    get throws {
+      try weights + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
+    }
   }
 }
 

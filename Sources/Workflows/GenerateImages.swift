@@ -110,12 +110,12 @@ public struct GenerateImages: Workflow {
     let files = (0..<request.total).map(file)
     try Paths.checkWritable(files + [record], overwrite: overwrite)
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
-    let metadata = try PictureMetadata(self)
+    let metadata = try PictureMetadata(self, files: adapters)
     let base = try base.locate(progress: progress)
     let model = try base.load()
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
     if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
-    let attachments = try attachments(of: adapters, to: model)
+    let attachments = try attachments(of: adapters, to: model, progress: progress)
     let shares = combination.shares(of: loras.map(\.weight))
     let variants = shares.map { AdapterVariant.mixture(zip(attachments, $0.alone).map { ($0, $1) }, base: $0.base) } ?? []
     if variants.isEmpty { for attachment in attachments { attachment.attach() } }
@@ -147,16 +147,20 @@ public struct GenerateImages: Workflow {
       }
     }
     try RunRecord<Self>.removeOutputs(recordedIn: record, except: files)
-    try RunRecord(self, inputs: base.files + loras.map(\.path), outputs: files, began: began)
+    try RunRecord(self, inputs: base.files + adapters.flatMap(\.files), outputs: files, began: began)
       .write(to: record, overwrite: overwrite)
     return files
   }
 
-  private func attachments(of files: [AdapterFile], to model: DiffusionModel) throws -> [Attachment] {
+  private func attachments(
+    of files: [AdapterFile], to model: DiffusionModel, progress: ProgressHandler
+  ) throws -> [Attachment] {
     let projections = model.projections
-    return try zip(files, loras).map { file, lora in
-      let weight = combination == .weights ? lora.weight : 1
-      return try Attachment(try file.adapter(for: projections), weight: weight, to: projections)
+    let names = ModuleNames(projections)
+    let readings = try files.map { try $0.reading(for: names, weights: projections) }
+    ProgressReport.losses(of: readings, from: files, to: progress)
+    return try zip(readings, loras).map { reading, lora in
+      try Attachment(reading.adapter, weight: combination == .weights ? lora.weight : 1, to: projections)
     }
   }
 

@@ -76,7 +76,7 @@ public struct InspectAdapters: Workflow {
     let both = try withoutGrad {
       try adapters.map { file in
         try names.map { try file.adapter(for: $0, weights: model?.weights ?? [:], options: options) }
-          ?? file.unresolved(options)
+          ?? file.unresolved(options).adapter
       }
     }
     return Outcome(files: inspections, similarity: Similarity(both[0], both[1]))

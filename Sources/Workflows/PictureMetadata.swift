@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import Images
+internal import LoRA
 
 /// What a picture says about itself in PNG text chunks: `parameters` as A1111 and what reads its pictures know it, and
 /// `ziplora` as JSON. Names of files without their folders, for pictures are passed on.
@@ -31,13 +32,14 @@ struct PictureMetadata {
 
   private let record: Record
 
+  /// - Parameter files: of its LoRAs, which it may name by their folders.
   /// - Throws: for a LoRA file that cannot be read.
-  init(_ workflow: GenerateImages) throws {
+  init(_ workflow: GenerateImages, files: [AdapterFile]) throws {
     record = Record(
       negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
       guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
-      loras: try workflow.loras.map { lora in
-        .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: lora.path).sha256)
+      loras: try zip(workflow.loras, files).map { lora, file in
+        .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: file.path).sha256)
       }, combination: workflow.combination)
   }
 

@@ -68,7 +68,7 @@ extension ZipAdapters {
 
     /// What tells it from another.
     func identity() throws -> [String] {
-      try [FileDigest(of: side.lora.path).sha256, "\(side.lora.weight)"] + (pictures?.identity() ?? []) + ["draws"]
+      try [FileDigest(of: file.path).sha256, "\(side.lora.weight)"] + (pictures?.identity() ?? []) + ["draws"]
         + drawnPrompts
     }
 
@@ -97,7 +97,7 @@ extension ZipAdapters {
     ///   - identity: of the adapter.
     ///   - name: of who draws, for the progress.
     func draw(_ adapter: Adapter, prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
-      let identity = FileDigest.ofTexts(base.identity + identity + ["\(size) \(sampling)"])
+      let identity = try FileDigest.ofTexts(base.identity + identity + ["\(size) \(sampling)"])
       let path = "\(folder)/\(identity.prefix(16)).safetensors"
       func found() throws -> SampledLatents? {
         guard Paths.exists(path) else { return nil }

@@ -47,7 +47,9 @@ public struct ResizeAdapter: Workflow {
     let began = ContinuousClock.now
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
-    let content = try input.read(progress: progress)
+    // A share is one of all that a layer is, whatever its form.
+    let needed = rank.map { max($0, AdapterFile.Options().rankLimit) } ?? .max
+    let content = try input.read(rankLimit: needed, progress: progress)
     try output.check(as: content.file.dialect)
     let limit = try limit
     var (adapter, reductions) = try withoutGrad {
@@ -59,9 +61,16 @@ public struct ResizeAdapter: Workflow {
     if !reductions.isEmpty { adapter.metadata[MergeShares.metadataKey] = nil }
     // Before one of them is replaced by the output.
     let inputs = try content.inputs.map(FileDigest.init)
-    let result = try output.write(adapter, of: content, reductions: content.reading.reductions + reductions)
+    let result = try output.write(adapter, of: content, reductions: Self.both(content.reading.reductions, reductions))
     try RunRecord(self, inputs: inputs, outputs: result.files, began: began)
       .write(to: record, overwrite: output.overwrite)
     return result
+  }
+
+  /// What layers lost when they became LoRAs and then as LoRAs, each layer once.
+  private static func both(_ first: [AdapterFile.Reduction], _ second: [AdapterFile.Reduction]) -> [AdapterFile.Reduction] {
+    var all = OrderedDictionary(uniqueKeysWithValues: first.map { ($0.layer, $0) })
+    for later in second { all[later.layer] = all[later.layer]?.followed(by: later) ?? later }
+    return Array(all.values)
   }
 }

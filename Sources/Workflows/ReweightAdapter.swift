@@ -52,7 +52,7 @@ public struct ReweightAdapter: Workflow {
       throw SettingError("\(lora): \(error)")
     }
     // Before it is replaced by the output.
-    let inputs = try source.files.map { try FileDigest(of: $0.path) }
+    let inputs = try source.files.flatMap(\.files).map(FileDigest.init)
     let files = try source.write(reweighted, to: output)
     try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: output.overwrite)
     let now = try MergeShares(metadata: reweighted.metadata)

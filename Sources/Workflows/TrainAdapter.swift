@@ -75,6 +75,7 @@ public struct TrainAdapter: DistributedWorkflow {
     let content = try pictures.load(promptOption: "prompt")
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
+    try output.check(training.targets.paths(in: model.moduleNames), as: Dialects.kohya, for: model.moduleNames)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
     let prior = try prior?.load(
       beside: output, base: base, model: model, seed: training.seed, progress: progress, processes: processes)

@@ -11,7 +11,7 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   public var folder: String?
   /// Such as "a cat"; captions in the folder when nil.
   public var prompt: String?
-  /// As many as there must be: the base draws the rest. Those that are there when nil, or 100 where there is none.
+  /// As many as there must be: the base draws the rest. When nil, those that are there, or 100 where there are none but drawn ones.
   public var count: Int?
 
   public init(folder: String? = nil, prompt: String? = nil, count: Int? = nil) {
@@ -42,9 +42,11 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     let source = PictureSource(folder, prompt: prompt)
     if let prompt {
       let there = try Self.names(in: folder)
-      let origin = Origin(prompt: prompt, base: FileDigest.ofTexts(base.weights))
+      let origin = Origin(prompt: prompt, base: try FileDigest.ofTexts(base.weights))
       for name in there.sorted() { try origin.check("\(folder)/\(name)", of: folder) }
-      let missing = max((count ?? (there.isEmpty ? 100 : 0)) - there.count, 0)
+      // A run that was stopped while it drew has left less than it wants.
+      let drawn = Set((0..<Self.standardCount).map(Self.name))
+      let missing = max((count ?? (there.isSubset(of: drawn) ? Self.standardCount : 0)) - there.count, 0)
       // As the first process finds: others may already draw.
       let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
       if !numbers.isEmpty {
@@ -56,6 +58,8 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     }
     return try source.load(promptOption: "prior-prompt")
   }
+
+  private static let standardCount = 100
 
   private static func name(_ number: Int) -> String { String(format: "prior-%04d.png", number + 1) }
 

@@ -133,11 +133,10 @@ public struct ZipAdapters: DistributedWorkflow {
     let asked = prompts + sides.flatMap(\.referencePrompts) + jointPrompts
     if let warning = ProgressReport.overflow(of: asked, in: model) { _ = progress(warning) }
     let names = model.moduleNames
-    let inputs = try zip(sources, AdapterFiles.names(of: sources.map(\.file))).map { source, name in
-      MergeInput(name, try source.file.adapter(for: model.projections), weight: source.side.lora.weight)
-    }
+    let inputs = try inputs(of: sources, for: model, progress: progress)
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)
+    try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: names)
     let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
     let references = try withoutActuallyEscaping(progress) { progress in
       let artist = ReferenceArtist(
@@ -149,7 +148,7 @@ public struct ZipAdapters: DistributedWorkflow {
       references, jointPrompts: jointPrompts, model: model, adaptsText: inputs.contains(where: \.adapter.adaptsText),
       batch: batch, processes: processes)
     let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty)
-    let identity = FileDigest.ofTexts(
+    let identity = try FileDigest.ofTexts(
       base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(self.references.sampling)"]))
 
     let zipper: ZipLoRA
@@ -175,13 +174,24 @@ public struct ZipAdapters: DistributedWorkflow {
       for: names)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = base.files + sources.map(\.file.path) + sources.flatMap { $0.pictures?.inputs ?? [] }
+    let inputFiles = base.files + sources.flatMap(\.file.files) + sources.flatMap { $0.pictures?.inputs ?? [] }
     try RunRecord(
       self, inputs: inputFiles, outputs: files + [coefficientsFile, reportFile], began: began, processes: processes
     ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
     try self.references.finish(beside: output)
     return outcome
+  }
+
+  private func inputs(
+    of sources: [Source], for model: DiffusionModel, progress: ProgressHandler
+  ) throws -> [MergeInput] {
+    let files = sources.map(\.file)
+    let readings = try files.map { try $0.reading(for: model.moduleNames, weights: model.projections) }
+    ProgressReport.losses(of: readings, from: files, to: progress)
+    return zip(zip(AdapterFiles.names(of: files), readings), sides).map { file, side in
+      MergeInput(file.0, file.1.adapter, weight: side.lora.weight)
+    }
   }
 
   /// Runs the steps that are left, with a state on disk that is never older than asked.
@@ -210,7 +220,9 @@ public struct ZipAdapters: DistributedWorkflow {
         warnings: warnings)
       warnings = []
       let goesOn = progress(report) || record.step == state.steps
-      guard processes.isFirst, ContinuousClock.now - saved > .seconds(self.state.every) else { return goesOn }
+      // After the last step, too: what is written then may not find its place.
+      let isDue = ContinuousClock.now - saved > .seconds(self.state.every) || record.step == state.steps
+      guard processes.isFirst, isDue else { return goesOn }
       do {
         try zipper.saveState(to: path, identity: identity)
       } catch {

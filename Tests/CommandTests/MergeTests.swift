@@ -18,7 +18,7 @@ import Workflows
 
   init() throws { (folder, sources) = (try TemporaryFolder(), try TemporaryFolder()) }
 
-  private func adapter(_ path: String) throws -> Adapter { try AdapterFile(path: path).unresolved() }
+  private func adapter(_ path: String) throws -> Adapter { try AdapterFile(path: path).unresolved().adapter }
 
   private func difference(_ found: Adapter, _ expected: Adapter) throws -> Double {
     #expect(Set(found.factors.keys) == Set(expected.factors.keys))
@@ -94,9 +94,9 @@ import Workflows
     }
     let files = inputs.flatMap { ["--lora", "\(sources($0.name + ".safetensors")):\($0.weight)"] }
     let run = try Binary.run(
-      ["merge", "--method", "direct", "--dialect", "peft", "--output", folder("a.safetensors")] + files)
+      ["merge", "--method", "direct", "--dialect", "peft", "--output", folder("adapter_model.safetensors")] + files)
     try #require(run.status == 0, "\(run.errors)")
-    let file = try AdapterFile(path: folder("a.safetensors"))
+    let file = try AdapterFile(path: folder("adapter_model.safetensors"))
     let expected = try DirectMerge().merge(inputs, context: MergeContext()).adapter
     #expect(file.dialect.name == "peft")
     #expect(try difference(file.adapter(for: names), expected) < 1e-6)

@@ -101,6 +101,55 @@ import Workflows
     #expect(inspection.contains("unet.mid_block.attentions.0"), "names are those of the known base")
   }
 
+  @Test("peft opens a file by one name alone, so that no other is written for it")
+  func nameOfPEFT() throws {
+    let names = try KnownBase.stableDiffusion1.moduleNames
+    try AdapterFile.write(adapter(names, every: 400), to: folder("a.safetensors"), as: Dialects.kohya, for: names)
+    let run = try Binary.run(["convert", folder("a.safetensors"), "--to", "peft", "--output", folder("b.safetensors")])
+    #expect(run.status == 1, "\(run.errors)")
+    #expect(run.errors.contains("b.safetensors: expected FOLDER/adapter_model.safetensors, the only name by which peft opens"))
+    #expect(try folder.names == ["a.safetensors"])
+  }
+
+  @Test("layers that are no LoRA: a share is one of all that they are, and what merging takes from them is said")
+  func lossesOfOtherForms() throws {
+    let (path, stem) = (
+      "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k",
+      "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    )
+    // Of full rank, so that rank 128 holds about two thirds of it.
+    let whole = Tensor.randn([320, 768], generator: Generator(seed: 4)) * 1e-3
+    try saveSafeTensors(["\(stem).diff": whole], to: folder("whole.safetensors"))
+    let names = try KnownBase.stableDiffusion1.moduleNames
+    func lost(_ file: String) throws -> Double {
+      let found = try AdapterFile.read(file, for: names).factors[path]!.delta()
+      return ((found - whole).square().sum() / whole.square().sum()).item()
+    }
+    let text = try Binary.succeed("resize", folder("whole.safetensors"), "--energy", "0.9", "--output", folder("a.safetensors"))
+    let share = try lost(folder("a.safetensors"))
+    #expect(0.08 < share && share <= 0.1, "\(share)")
+    #expect(text.contains("1 layers (whole difference) now have rank") && text.split(separator: "\n").count == 3, "\(text)")
+
+    let other = LowRankFactors(
+      down: .randn([2, 768], generator: Generator(seed: 5)), up: .randn([320, 2], generator: Generator(seed: 6)), alpha: 1)
+    try AdapterFile.write(Adapter(factors: [path: other]), to: folder("lora.safetensors"), as: Dialects.kohya, for: names)
+    let merged = try Binary.run([
+      "merge", "--method", "direct", "--lora", folder("whole.safetensors"), "--lora", folder("lora.safetensors"), "--output",
+      folder("b.safetensors"),
+    ])
+    try #require(merged.status == 0, "\(merged.errors)")
+    let percent = String(format: "%.1f", try 100 * Self.energyLost(whole, at: 128))
+    let warning =
+      "whole.safetensors: 1 layers are no LoRA (whole difference) and are taken as LoRAs of rank 128, which lose "
+      + "\(percent) % of the squared norm at \(path), the most; ziplora convert --rank-limit 256 makes a file that loses less"
+    #expect(merged.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ").contains(warning), "\(merged.errors)")
+  }
+
+  private static func energyLost(_ matrix: Tensor, at rank: Int) throws -> Double {
+    let energies = matrix.svd().s.square().doubles()
+    return energies[rank...].reduce(0, +) / energies.reduce(0, +)
+  }
+
   @Test func resize() throws {
     let golden = "\(goldens)/adapters/attention/kohya.safetensors"
     let text = try Binary.succeed(

@@ -198,6 +198,59 @@ import Workflows
     #expect(try bytes(folder("a-prior/prior-0001.png")) == prior)
   }
 
+  @Test("a run that was stopped while it drew pictures of the class draws the others")
+  func stoppedPrior() throws {
+    let training = TrainAdapter(
+      base: BaseModel(base), pictures: PictureSource("\(fixtures)/rgb-8.png", prompt: "a sbu dog"),
+      training: .init(rank: 2, steps: 1), prior: PriorPictures(prompt: "a dog"),
+      output: AdapterOutput(folder("a.safetensors")))
+    var totals: [Int] = []
+    for _ in 0..<2 {
+      #expect(throws: Interrupted.self) {
+        _ = try training.run { report in
+          if report.phase == "drawing prior pictures" { totals.append(report.total) }
+          return report.phase != "drawing prior pictures"
+        }
+      }
+    }
+    #expect(totals == [100, 99])
+  }
+
+  @Test("another base whose files have the same names and sizes is another base")
+  func otherBaseOfTheSameSize() throws {
+    let copy = folder("base")
+    try FileManager.default.copyItem(atPath: base, toPath: copy)
+    func train(_ path: String) throws -> Binary {
+      try Binary.run([
+        "train", "--base", path, "--images", "\(fixtures)/rgb-8.png", "--prompt", "a sbu dog", "--rank", "2", "--steps", "2",
+        "--prior-prompt", "a dog", "--prior-count", "1", "--overwrite", "--output", folder("a.safetensors"),
+      ])
+    }
+    let first = try train(copy)
+    try #require(first.status == 0, "\(first.errors)")
+    let weights = "\(copy)/unet/diffusion_pytorch_model.safetensors"
+    let old = try bytes(weights)
+    var changed = old
+    changed[changed.count - 2] ^= 1
+    try changed.write(to: URL(filePath: weights))
+    let other = try train(copy)
+    #expect(other.status == 1 && other.errors.contains("drawn by another base"), "\(other.errors)")
+    try old.write(to: URL(filePath: weights))
+    #expect(try train(copy).status == 0)
+  }
+
+  @Test("a LoRA may be named by the folder that peft or diffusers keep it in")
+  func loraInAFolder() throws {
+    let lora = folder("cat")
+    try FileManager.default.createDirectory(atPath: lora, withIntermediateDirectories: true)
+    try FileManager.default.copyItem(
+      atPath: "\(goldens)/adapters/attention/peft.safetensors", toPath: "\(lora)/adapter_model.safetensors")
+    try Binary.succeed(
+      "generate", "--base", base, "--prompt", "a dog", "--lora", lora, "--steps", "1", "--output", folder("pictures"))
+    let record = try JSONDecoder().decode(RunRecord<GenerateImages>.self, from: bytes(folder("pictures/run.json")))
+    #expect(record.inputs.map(\.path).contains("\(lora)/adapter_model.safetensors"))
+  }
+
   @Test func aPictureThatIsNoNumberIsNotWritten() throws {
     let run = try Binary.run([
       "generate", "--base", base, "--prompt", "a dog", "--lora", "\(goldens)/adapters/attention/kohya.safetensors:1e30",

@@ -180,7 +180,7 @@ import Torch
     #expect(throws: (any Error).self) { try AdapterFile.write(adapter, to: path, as: Dialects.kohya, for: base) }
 
     let factors = adapter.factors.values[0]
-    adapter.factors.values[0] = LowRankFactors(down: factors.down * 1e6, up: factors.up, alpha: 2)
+    adapter.factors.values[0] = LowRankFactors(down: factors.down * 1e6, up: factors.up * 1e6, alpha: 2)
     let overflow = try #require(throws: AdapterFileError.self) {
       try AdapterFile.write(adapter, to: path, as: Dialects.kohya, for: base, dtype: .float16, overwrite: true)
     }

@@ -286,6 +286,22 @@ import Torch
     #expect(quiet.layers.values.allSatisfy { $0.alpha == 1 && $0.norm == 0 }, "to sd-scripts alpha 0 is the rank")
   }
 
+  @Test("what a file says of a base of the same family stays where it says more")
+  func baseWithVPrediction() throws {
+    let folder = try TemporaryFolder()
+    let base = ModuleNames(["unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": [4, 1024]])
+    var adapter = randomAdapter(Array(base.paths), of: base, ranks: [2], alphas: [2])
+    func written(_ version: String, _ architecture: String) throws -> [String?] {
+      adapter.metadata = ["ss_base_model_version": version, "modelspec.architecture": architecture]
+      try AdapterFile.write(adapter, to: folder("a.safetensors"), as: Dialects.kohya, for: base, overwrite: true)
+      let metadata = try AdapterFile(path: folder("a.safetensors")).metadata
+      return [metadata["ss_base_model_version"], metadata["modelspec.architecture"]]
+    }
+    let ofVelocity = ["sd_v2_v", "stable-diffusion-v2-768-v/lora"]
+    #expect(try written(ofVelocity[0], ofVelocity[1]) == ofVelocity)
+    #expect(try written("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora") == ["sd_v2", "stable-diffusion-v2-512/lora"])
+  }
+
   @Test("peft finds rank, alpha and their exceptions")
   func peftMetadata() throws {
     let folder = try TemporaryFolder()

@@ -323,17 +323,36 @@ import Torch
         "\(Self.stem).lora_down.weight": random(2, 4), "\(Self.stem).lora_up.weight": random(4, 2),
         "\(Self.stem).diff_b": random(4), "lora_unet_mid_block_resnets_0_norm1.w_norm": random(4),
         "lora_unet_mid_block_resnets_0_norm1.b_norm": random(4), "lora_unet_conv_norm_out.diff": random(4),
+        "lora_unet_conv_norm_out.diff_b": random(4),
       ], to: path)
     let file = try AdapterFile(path: path)
-    #expect(file.layers.count == 1 && file.vectors.count == 4)
+    #expect(file.layers.count == 1 && file.vectors.count == 5)
     let base = ModuleNames([Self.path: [4, 4]])
     let error = try #require(throws: AdapterFileError.self) { try file.adapter(for: base) }
     #expect(
       error.description.contains(
-        "4 tensors change biases or norms, which no LoRA can hold, such as lora_unet_conv_norm_out.diff"))
+        "5 tensors change biases or norms, which no LoRA can hold, such as lora_unet_conv_norm_out.diff"))
     let reading = try file.reading(for: base, options: .init(leavesOutVectors: true))
-    #expect(reading.leftOut.count == 4 && reading.adapter.factors.count == 1)
-    #expect(Inspection(file).vectors == 4)
+    #expect(reading.leftOut.count == 5 && reading.adapter.factors.count == 1)
+    #expect(Inspection(file).vectors == 5)
+  }
+
+  @Test(
+    "what ComfyUI extracts of a text encoder's embeddings is no layer",
+    arguments: [
+      "lora_te1_text_model_embeddings_token_embedding",
+      "text_encoders.clip_l.transformer.text_model.embeddings.position_embedding",
+    ])
+  func embeddings(stem: String) throws {
+    let path = folder("e.safetensors")
+    let layer = stem.hasPrefix("lora_te1") ? Self.stem : "diffusion_model.middle_block.1.proj_in"
+    try saveSafeTensors(
+      OrderedDictionary(
+        uniqueKeysWithValues: [layer, stem].flatMap { stem in
+          [("\(stem).lora_down.weight", random(2, 4)), ("\(stem).lora_up.weight", random(4, 2))]
+        }), to: path)
+    let file = try AdapterFile(path: path)
+    #expect(Array(file.layers.keys) == [layer] && file.embeddings.count == 2, "\(file.layers.keys)")
   }
 }
 

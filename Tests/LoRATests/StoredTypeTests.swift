@@ -43,6 +43,20 @@ import Torch
     #expect(error.description.contains("\(Self.stem).alpha holds bool, expected floating-point numbers"))
   }
 
+  @Test("halves of very different size go to 16 bits as exactly as their product does", arguments: [nil, DType.float16])
+  func unevenHalves(dtype: DType?) throws {
+    let factors = LowRankFactors(
+      down: random(4, 40, dtype: .float32), up: random(48, 4, scale: 1e-6, dtype: .float32), alpha: 4)
+    let path = folder("b.safetensors")
+    try AdapterFile.write(
+      Adapter(factors: [Self.path: factors]), to: path, as: Dialects.kohya, for: base, dtype: dtype,
+      dtypes: [Self.path: .float16])
+    let found = try AdapterFile.read(path, for: base).factors[Self.path]!
+    let error = difference(found.delta(dtype: .float64), factors.delta(dtype: .float64))
+    print("relative error in float16: \(error)")
+    #expect(found.down.dtype == .float16 && error <= 5e-4)
+  }
+
   /// What a byte stands for; infinite or NaN at the end of the range, where E4M3 has one NaN and E5M2 a whole exponent.
   private func number(_ byte: Int, _ dtype: SafeTensorsDType) -> Double {
     let (mantissaBits, bias) = dtype == .F8_E4M3 ? (3, 7) : (2, 15)

@@ -36,11 +36,14 @@ struct AdapterInputOptions: ParsableArguments {
   @Argument(help: ArgumentHelp("LoRA file, or the folder of peft or diffusers with one.", valueName: "file"))
   var file: String
 
-  @Option(help: ArgumentHelp("Base model, for DoRA and for LoRAs of bases that are not known.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Base model, for DoRA and for LoRAs of bases that are not known.", valueName: "dir|file|id"))
   var base: String?
 
-  @Option(help: ArgumentHelp("Largest rank of layers that are no LoRA in the file.", valueName: "n"))
-  var rankLimit = AdapterFile.Options().rankLimit
+  @Option(
+    help: ArgumentHelp(
+      "Largest rank of layers that are no LoRA in the file; \(AdapterFile.Options().rankLimit), and more where resizing asks for it.",
+      valueName: "n"))
+  var rankLimit: Int?
 
   @Flag(help: "Leave out changes of biases and norms and embeddings of words, which no LoRA can hold.")
   var leaveOutVectors = false

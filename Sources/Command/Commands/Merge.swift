@@ -43,7 +43,7 @@ struct MergedLoRAOptions: ParsableArguments {
     transform: WeightedFile.init(argument:))
   var lora: [WeightedFile] = []
 
-  @Option(help: ArgumentHelp("Base model, for files that name layers differently.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Base model, for files that name layers differently.", valueName: "dir|file|id"))
   var base: String?
 }
 

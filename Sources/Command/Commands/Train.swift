@@ -48,7 +48,9 @@ struct PriorOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Prompt of the class, such as \"a dog\"; the base draws missing pictures.", valueName: "text"))
   var priorPrompt: String?
 
-  @Option(help: ArgumentHelp("Pictures of the class that there must be; those in the folder, or else 100.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Pictures of the class that there must be; those in the folder, or 100 where none is but drawn ones.", valueName: "n"))
   var priorCount: Int?
 
   @Option(help: ArgumentHelp("Weight of the loss on pictures of the class.", valueName: "weight"))

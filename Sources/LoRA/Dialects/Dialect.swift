@@ -25,6 +25,9 @@ public protocol Dialect: Sendable {
   /// The stems by which files name each layer of a base model, by full module path; the first one is written.
   func spellings(in base: ModuleNames) -> OrderedDictionary<String, [String]>
 
+  /// What the tensors' file must be called for the dialect's own reader, which is given a folder; nil where any name will do.
+  var fileName: String? { get }
+
   /// A file that stands beside the tensors and belongs to them. Its text counts as metadata under its name.
   var companion: String? { get }
 
@@ -39,9 +42,10 @@ public protocol Dialect: Sendable {
   /// Whether alphas are written as tensors.
   var writesAlphaTensors: Bool { get }
 
+  /// Refuses layers, by their names in the file, that no file of this dialect can hold together.
+  func check(_ stems: [String]) throws(MetadataError)
+
   /// What a file of these layers must say in its metadata for this dialect's readers.
-  ///
-  /// - Throws: `MetadataError` for layers that a file of this dialect cannot hold.
   func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
   ) throws(MetadataError) -> OrderedDictionary<String, String>
@@ -74,9 +78,13 @@ struct NoAlphas: AlphaSource {
 extension Dialect {
   public var isWritten: Bool { false }
 
+  public var fileName: String? { nil }
+
   public var companion: String? { nil }
 
   public var writesAlphaTensors: Bool { false }
+
+  public func check(_ stems: [String]) throws(MetadataError) {}
 
   public func claims(_ key: String) -> Bool { parse(key) != nil }
 

@@ -8,6 +8,7 @@ public struct PEFTDialect: Dialect {
   public let name = "peft"
   public let summary = "peft's save_pretrained: base_model.model.<layer>.lora_A.weight, .lora_B.weight, adapter_config.json"
   public let isWritten = true
+  public let fileName: String? = "adapter_model.safetensors"
   public let companion: String? = Self.configurationFile
 
   public init() {}
@@ -42,16 +43,26 @@ public struct PEFTDialect: Dialect {
     of layers: OrderedDictionary<String, LowRankFactors>
   ) -> OrderedDictionary<String, LowRankFactors> { layers }
 
+  /// A file is of one model: a name of the one text encoder is the ending of one of the other, which its alphas would reach.
+  public func check(_ stems: [String]) throws(MetadataError) {
+    let models = OrderedSet(stems.map { Self.model(of: Self.module($0)) })
+    guard models.count <= 1 else {
+      throw MetadataError(
+        key: Self.configurationFile,
+        problem: "is of one model, but the layers are of \(models.joined(separator: " and ")); "
+          + "write the dialect diffusers instead")
+    }
+  }
+
+  private static func model(of module: String) -> String {
+    if module.hasPrefix("text_model.") || module.hasPrefix("text_projection") { return "the second text encoder" }
+    return module.hasPrefix("encoder.layers.") ? "the first text encoder" : "the U-Net"
+  }
+
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
   ) throws(MetadataError) -> OrderedDictionary<String, String> {
     let modules = layers.map { stem, factors in (name: Self.module(stem), factors) }
-    let texts = modules.filter { ModuleKind(of: $0.name) == .textEncoder }.count
-    guard texts == 0 || texts == modules.count else {
-      throw MetadataError(
-        key: Self.configurationFile,
-        problem: "is of one model, but the layers are of U-Net and text encoders; write the dialect diffusers instead")
-    }
     let fixed: [String: JSONField] = ["peft_type": .string("LORA"), "bias": .string("none"), "lora_dropout": .number(0)]
     let fields = fixed.merging(PEFTConfiguration.fields(of: modules)) { $1 }
     return [Self.configurationFile: JSONField.object(fields).text, "format": "pt"]

@@ -12,6 +12,7 @@ public struct VerbatimNames: Dialect {
   public var summary: String { dialect.summary }
   /// Whoever has files of it wants one more.
   public var isWritten: Bool { true }
+  public var fileName: String? { dialect.fileName }
   public var companion: String? { dialect.companion }
   public var writesAlphaTensors: Bool { dialect.writesAlphaTensors }
 
@@ -34,24 +35,9 @@ public struct VerbatimNames: Dialect {
     of layers: OrderedDictionary<String, LowRankFactors>
   ) -> OrderedDictionary<String, LowRankFactors> { dialect.statement(of: layers) }
 
+  public func check(_ stems: [String]) throws(MetadataError) { try dialect.check(stems) }
+
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
   ) throws(MetadataError) -> OrderedDictionary<String, String> { try dialect.metadata(for: layers) }
-}
-
-extension AdapterFile {
-  /// The adapter by the names that the file gives its layers.
-  ///
-  /// - Throws: `AdapterFileError` for what takes a base model (DoRA) and for what no LoRA can hold; `TorchError` where memory
-  ///   runs out.
-  public func unresolved(_ options: Options = .init()) throws -> Adapter {
-    let defects =
-      layers.filter { $0.value.needsBase }.keys.map(AdapterFileError.Defect.needsBase)
-      + extras(unless: options.leavesOutVectors)
-    guard defects.isEmpty else { throw AdapterFileError(path, .defects(defects, dialect: dialect.name)) }
-    return Adapter(
-      factors: try layers.mapValues { layer in
-        try withTorchErrors { layer.factors(atMost: options.rankLimit, beside: nil).factors }
-      }, metadata: metadata)
-  }
 }
