@@ -130,13 +130,12 @@ public struct ZipAdapters: DistributedWorkflow {
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let prompts = sources.flatMap(\.prompts)
-    let asked = prompts + sides.flatMap(\.referencePrompts) + jointPrompts
-    if let warning = ProgressReport.overflow(of: asked, in: model) { _ = progress(warning) }
-    let names = model.moduleNames
+    let others = sides.flatMap(\.referencePrompts) + jointPrompts
+    if let warning = ProgressReport.overflow(of: prompts + others, in: model) { _ = progress(warning) }
     let inputs = try inputs(of: sources, for: model, progress: progress)
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)
-    try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: names)
+    try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: model.moduleNames)
     let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
     let references = try withoutActuallyEscaping(progress) { progress in
       let artist = ReferenceArtist(
@@ -151,14 +150,7 @@ public struct ZipAdapters: DistributedWorkflow {
     let identity = try FileDigest.ofTexts(
       base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(self.references.sampling)"]))
 
-    let zipper: ZipLoRA
-    if try processes.first(Paths.exists(statePath)) {
-      zipper = try ZipLoRA(resuming: statePath, identity: identity, inputs, probe: probe, options: options)
-      // Until all have read it, nobody replaces it.
-      try processes.barrier()
-    } else {
-      zipper = try ZipLoRA(inputs, probe: probe, options: options)
-    }
+    let zipper = try begun(inputs, probe, state: statePath, identity: identity, processes)
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
       try probe.memoryPlan(of: zipper, budget: $0)
     }
@@ -171,7 +163,7 @@ public struct ZipAdapters: DistributedWorkflow {
     guard processes.isFirst else { return outcome }
     let files = try output.write(
       zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,
-      for: names)
+      for: model.moduleNames)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
     let inputFiles = base.files + sources.flatMap(\.file.files) + sources.flatMap { $0.pictures?.inputs ?? [] }
@@ -181,6 +173,17 @@ public struct ZipAdapters: DistributedWorkflow {
     try state.finish(beside: output)
     try self.references.finish(beside: output)
     return outcome
+  }
+
+  /// As the state on disk has it, if there is one.
+  private func begun(
+    _ inputs: [MergeInput], _ probe: DiffusionProbe, state path: String, identity: String, _ processes: ProcessGroup
+  ) throws -> ZipLoRA {
+    guard try processes.first(Paths.exists(path)) else { return try ZipLoRA(inputs, probe: probe, options: options) }
+    let zipper = try ZipLoRA(resuming: path, identity: identity, inputs, probe: probe, options: options)
+    // Until all have read it, nobody replaces it.
+    try processes.barrier()
+    return zipper
   }
 
   private func inputs(

@@ -84,14 +84,7 @@ public struct Demo: Workflow {
   public func run(progress: ProgressHandler) throws -> DemoResults {
     try validate()
     let began = ContinuousClock.now
-    for (option, folder) in [("base", base), ("examples", examples)] where !Paths.isFolder(folder) {
-      throw SettingError(
-        "--\(option) \(folder): no such folder; run the demo in ziplora's own folder, or give --base and --examples")
-    }
-    try Paths.makeFolder(output)
-    let adapterFiles = Self.models.map { "\(output)/\($0.replacing(" ", with: "-")).safetensors" }
-    let outputs = ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" } + adapterFiles
-    try Paths.checkWritable(outputs + ["\(output)/run.json"], overwrite: overwrite)
+    try checkFolders()
     let (subjectExample, styleExample) = (try Example.named(subject, .subject), try Example.named(style, .style))
     var clock = PhaseClock()
     let model = try DiffusionModel(folder: base)
@@ -120,19 +113,12 @@ public struct Demo: Workflow {
     let probe = try DiffusionProbe(
       [subjectCache, styleCache], jointPrompts: [exam.styledPrompt], model: model,
       adaptsText: inputs.contains(where: \.adapter.adaptsText))
-    let zipper = try ZipLoRA(inputs, probe: probe, options: zip)
-    let stop = try zipper.optimize { state in
-      progress(
-        ProgressReport(
-          phase: "zipping", step: state.record.step, total: state.steps, secondsPerStep: state.record.seconds,
-          figures: Swift.zip(["subject", "style", "together"], state.record.fidelity).map { ($0, $1) }))
-    }
-    guard stop != .asked else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: nil) }
+    let zipped = try zipped(inputs, probe, progress: progress)
     clock.finish("zip")
 
     let direct = try DirectMerge().merge(inputs, context: MergeContext()).adapter
     let adapters = OrderedDictionary(
-      uniqueKeysWithValues: Swift.zip(Self.models, [subjectLoRA, styleLoRA, direct, zipper.zipped()]))
+      uniqueKeysWithValues: Swift.zip(Self.models, [subjectLoRA, styleLoRA, direct, zipped]))
     let sheets = try withoutActuallyEscaping(progress) { try exam.draw(adapters, progress: $0) }
     clock.finish("generate")
 
@@ -153,6 +139,32 @@ public struct Demo: Workflow {
       .write(to: "\(output)/run.json", overwrite: overwrite)
     for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
     return results
+  }
+
+  /// The LoRA files, in the order of `models`.
+  private var adapterFiles: [String] { Self.models.map { "\(output)/\($0.replacing(" ", with: "-")).safetensors" } }
+
+  private var outputs: [String] { ["report.html", "grid.png", "results.json"].map { "\(output)/\($0)" } + adapterFiles }
+
+  private func checkFolders() throws {
+    for (option, folder) in [("base", base), ("examples", examples)] where !Paths.isFolder(folder) {
+      throw SettingError(
+        "--\(option) \(folder): no such folder; run the demo in ziplora's own folder, or give --base and --examples")
+    }
+    try Paths.makeFolder(output)
+    try Paths.checkWritable(outputs + ["\(output)/run.json"], overwrite: overwrite)
+  }
+
+  private func zipped(_ inputs: [MergeInput], _ probe: DiffusionProbe, progress: ProgressHandler) throws -> Adapter {
+    let zipper = try ZipLoRA(inputs, probe: probe, options: zip)
+    let stop = try zipper.optimize { state in
+      progress(
+        ProgressReport(
+          phase: "zipping", step: state.record.step, total: state.steps, secondsPerStep: state.record.seconds,
+          figures: Swift.zip(["subject", "style", "together"], state.record.fidelity).map { ($0, $1) }))
+    }
+    guard stop != .asked else { throw Interrupted(phase: "zipping", step: zipper.records.count, state: nil) }
+    return zipper.zipped()
   }
 
   private func state(_ kind: String) -> String { "\(output)/\(kind).state.safetensors" }

@@ -1,0 +1,66 @@
+import LoRA
+import OrderedCollections
+import TestSupport
+import Testing
+import Torch
+
+/// Making factors thinner.
+@Suite struct ReductionTests {
+  let generator = Generator(seed: 2)
+
+  /// Factors of rank 6 whose change has only rank 3.
+  private func redundant(_ shape: [Int]) -> LowRankFactors {
+    let flat = shape.dropFirst().reduce(1, *)
+    let (up, down) = (
+      Tensor.randn([shape[0], 3], generator: generator), Tensor.randn([3, flat], generator: generator)
+    )
+    let mix = Tensor.randn([3, 6], generator: generator)
+    return LowRankFactors(
+      down: Tensor.concatenated([down, down * 0.5]).reshaped([6] + shape.dropFirst()),
+      up: up.matmul(mix).reshaped([shape[0], 6] + shape.dropFirst(2).map { _ in 1 }), alpha: 3)
+  }
+
+  @Test("a rank that is not needed goes without loss", arguments: [[12, 9], [12, 3, 3, 3]])
+  func exact(shape: [Int]) {
+    let factors = redundant(shape)
+    for limit in [RankLimit.rank(3), .energy(1 - 1e-9)] {
+      let reduced = factors.reduced(to: limit)
+      #expect(reduced.factors.rank == 3 && reduced.originalRank == 6 && reduced.discardedEnergy < 1e-10)
+      #expect(difference(reduced.factors.delta(dtype: .float64), factors.delta(dtype: .float64)) <= 1e-5)
+      #expect(reduced.factors.alpha == 3, "alpha is the rank")
+    }
+  }
+
+  @Test("the closest of that rank, by the singular values of the dense matrix", arguments: [1, 2, 4])
+  func closest(rank: Int) {
+    let factors = LowRankFactors(
+      down: .randn([5, 8], generator: generator), up: .randn([10, 5], generator: generator), alpha: -2)
+    let (u, s, vh) = factors.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
+    let reduced = factors.reduced(to: .rank(rank))
+    #expect(difference(reduced.factors.delta(dtype: .float64), expected) <= 1e-5)
+    let energies = s.square().doubles()
+    let share = energies[..<rank].reduce(0, +) / energies.reduce(0, +)
+    #expect(abs(reduced.discardedEnergy - (1 - share)) < 1e-6)
+    // Asking for that share, or a little less, gives that rank.
+    #expect(factors.reduced(to: .energy(share - 1e-6)).factors.rank == rank)
+    #expect(factors.reduced(to: .energy(share + 1e-6)).factors.rank == rank + 1)
+  }
+
+  @Test func thinFactorsStayAsTheyAre() {
+    let factors = LowRankFactors(down: .ones([2, 8]), up: .ones([10, 2]), alpha: 2)
+    #expect(factors.reduced(to: .rank(2)).factors.down.isIdentical(to: factors.down))
+    let zero = LowRankFactors(down: .zeros([2, 8]), up: .zeros([10, 2]), alpha: 2).reduced(to: .energy(0.9))
+    #expect(zero.factors.rank == 1 && zero.discardedEnergy == 0 && zero.factors.isFinite)
+  }
+
+  @Test("an adapter tells which layers lost what")
+  func adapter() throws {
+    let adapter = Adapter(factors: [
+      "unet.a": redundant([12, 9]), "unet.b": LowRankFactors(down: .ones([1, 4]), up: .ones([4, 1]), alpha: 1),
+    ])
+    let (reduced, reductions) = try adapter.reduced(to: .rank(2))
+    #expect(reduced.factors.mapValues(\.rank) == ["unet.a": 2, "unet.b": 1])
+    #expect(reductions.map(\.layer) == ["unet.a"] && reductions[0].exactRank == 6 && reductions[0].discardedEnergy > 0)
+  }
+}
