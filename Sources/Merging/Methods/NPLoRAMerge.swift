@@ -6,9 +6,11 @@ internal import Torch
 ///     ΔW = ΔW_s + ΔW_c (I − μ/(1+μ) · Q Qᵀ)            Q: the directions that the style reads
 ///
 /// The paper takes Q from the QR of A_sᵀ. That is the right singular space of ΔW_s as long as both factors have full rank, and
-/// that space is what is taken here: rows of A_s that B_s leaves out read nothing. μ = 0 is the direct merge, a large μ takes the style's directions from the subject altogether. The projection acts on
-/// the thin A_c alone, A_c − μ/(1+μ) · (A_c Q) Qᵀ, so the result is exact. (The paper's Eq 20 and 21 write the projector on the
-/// left, where it does not fit; Eq 11 and section VIII have it here.)
+/// that space is what is taken here: rows of A_s that B_s leaves out read nothing.
+///
+/// μ = 0 is the direct merge, a large μ takes the style's directions from the subject altogether. The projection acts on the
+/// thin A_c alone, A_c − μ/(1+μ) · (A_c Q) Qᵀ, so the result is exact. (The paper's Eq 20 and 21 write the projector on the left,
+/// where it does not fit; Eq 11 and section VIII have it here.)
 public struct NPLoRAMerge: MergeMethod {
   /// How much of them it loses.
   public var mu: Double
