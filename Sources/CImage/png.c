@@ -62,17 +62,26 @@ static void on_flush(png_structp library) { (void)library; }
 
 // MARK: - Reading
 
-static void start_reading(codec *self) {
+// Reads what stands before the pixels. False for more of them than are wanted: libpng would allocate whole rows.
+static bool start_reading(codec *self, uint64_t max_pixels) {
   png_set_read_fn(self->library, self, on_read);
   // The number of pixels is what is limited, not a side.
   png_set_user_limits(self->library, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
   png_read_info(self->library, self->info);
+  uint64_t width = png_get_image_width(self->library, self->info);
+  return width * png_get_image_height(self->library, self->info) <= max_pixels;
 }
 
 static void decode(codec *self, uint64_t max_pixels) {
   png_structp library = self->library;
   if (setjmp(self->escape)) return;
-  start_reading(self);
+  if (!start_reading(self, max_pixels)) {
+    cimage_fail(self->result, CIMAGE_TOO_LARGE, "too many pixels");
+    self->status = self->result->status;
+    self->result->width = png_get_image_width(library, self->info);
+    self->result->height = png_get_image_height(library, self->info);
+    return;
+  }
   png_set_expand(library);  // palettes, fewer than 8 bits, transparent colours
   png_set_scale_16(library);
   png_set_gray_to_rgb(library);
@@ -122,9 +131,9 @@ cimage_result cimage_decode_png(const uint8_t *bytes, size_t count, uint64_t max
 
 // MARK: - Text
 
-static void read_text(codec *self) {
+static void read_text(codec *self, uint64_t max_pixels) {
   if (setjmp(self->escape)) return;
-  start_reading(self);
+  if (!start_reading(self, max_pixels)) return;  // the texts before the pixels are there
   png_read_update_info(self->library, self->info);
   png_read_end(self->library, self->info);  // passes over the pixels to the texts behind them
 }
@@ -153,11 +162,11 @@ static void copy_texts(cimage_text *result, const codec *self) {
   }
 }
 
-cimage_text cimage_read_png_text(const uint8_t *bytes, size_t count) {
+cimage_text cimage_read_png_text(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
   cimage_text result = {0};
   codec self = reader(bytes, count);
   if (open_reader(&self)) {
-    read_text(&self);
+    read_text(&self, max_pixels);
   } else {
     self.status = CIMAGE_OUT_OF_MEMORY;
   }

@@ -31,9 +31,11 @@ extension WorkflowCommand {
     let bar = ProgressBar()
     try report(with: bar) { print(try text(of: workflow.run(progress: bar.show))) }
   }
+}
 
+extension ParsableCommand {
   /// Runs `body` and turns what it throws into what a user is told.
-  fileprivate func report(with bar: ProgressBar, _ body: () throws -> Void) throws {
+  func report(with bar: ProgressBar, _ body: () throws -> Void) throws {
     do {
       try withTorchErrors(body)
     } catch let interrupted as Interrupted {

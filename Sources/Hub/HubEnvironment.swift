@@ -33,13 +33,16 @@ public struct HubEnvironment: Sendable {
     let home = expanded(value("HF_HOME") ?? "\(value("XDG_CACHE_HOME") ?? "~/.cache")/huggingface")
     let tokenFile = expanded(value("HF_TOKEN_PATH") ?? "\(home)/token")
     let endpoint = value("HF_ENDPOINT") ?? "https://huggingface.co"
-    let offline = value("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")?.uppercased()
+    func isTrue(_ setting: String?) -> Bool { ["1", "ON", "YES", "TRUE"].contains(setting?.uppercased()) }
     self.init(
       cache: expanded(value("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") ?? "\(home)/hub"),
       endpoint: endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint,
-      token: cleaned(value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
-        ?? cleaned(try? String(contentsOfFile: tokenFile, encoding: .utf8)),
-      isOffline: ["1", "ON", "YES", "TRUE"].contains(offline))
+      // huggingface_hub sends no token then that it is not given, and here nothing else gives one.
+      token: isTrue(value("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+        ? nil
+        : cleaned(value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+          ?? cleaned(try? String(contentsOfFile: tokenFile, encoding: .utf8)),
+      isOffline: isTrue(value("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")))
   }
 
   /// Of this process.

@@ -112,7 +112,9 @@ struct HubPlan {
       return ["\(folder)\(stem)\(infix).safetensors", "\(folder)\(stem).safetensors.index\(infix).json"]
     }
     let lacking = candidates.prefix { $0.allSatisfy(repository.lacks) }
-    guard let file = candidates.dropFirst(lacking.count).first?.first(where: repository.has) else {
+    // Where there are both, diffusers takes the index and transformers the one file.
+    let offered = candidates.dropFirst(lacking.count).first?.filter(repository.has) ?? []
+    guard let file = stem.hasPrefix("diffusion") ? offered.last : offered.first else {
       missing.append(candidates[0][0])
       return
     }

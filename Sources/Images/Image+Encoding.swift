@@ -52,7 +52,7 @@ extension Image {
     guard format == .png else {
       throw ImageError.unsupported(name: name, format: format, reason: "only PNG text can be read")
     }
-    var result = cimage_read_png_text(bytes, bytes.count)
+    var result = cimage_read_png_text(bytes, bytes.count, UInt64(maximumPixelCount))
     defer { cimage_text_free(&result) }
     guard result.status == CIMAGE_OK else {
       let reason = result.message.map { String(cString: $0) } ?? "out of memory"

@@ -94,7 +94,7 @@ extension CLIPTokenizer.Configuration {
       takeNamedTokens(from: file)
     }
     var declared: [AddedToken] = []
-    var extra = file?.extraSpecialTokens ?? file?.additionalSpecialTokens ?? []
+    var extra = file?.unnamedTokens ?? []
     if let decoder = file?.addedTokensDecoder {
       for (id, entry) in decoder.sorted(by: { $0.key < $1.key }) {
         guard let number = Int(id) else {
@@ -108,7 +108,7 @@ extension CLIPTokenizer.Configuration {
       let specialTokens: TokenizerConfigurationFile? = try folder.jsonIfPresent(TokenizerFile.specialTokens)
       if let specialTokens {
         takeNamedTokens(from: specialTokens)
-        extra += specialTokens.extraSpecialTokens ?? specialTokens.additionalSpecialTokens ?? []
+        extra += specialTokens.unnamedTokens
       }
       let legacy: [String: Int] = try folder.jsonIfPresent(TokenizerFile.addedTokens) ?? [:]
       let special = Set(roles.map(\.token.content) + extra.map(\.token.content))

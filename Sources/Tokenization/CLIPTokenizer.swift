@@ -101,6 +101,9 @@ public struct CLIPTokenizer: Sendable {
 
   /// Number of ids: the vocabulary and the added tokens that it lacks.
   public var count: Int { tokenOfID.count }
+
+  /// The largest id, which is more than there are where ids are left out.
+  public var largestID: Int { tokenOfID.keys.max() ?? -1 }
 }
 
 extension CLIPTokenizer.Configuration {

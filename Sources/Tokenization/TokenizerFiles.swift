@@ -26,7 +26,7 @@ struct TokenizerConfigurationFile: Decodable {
   var modelMaxLength: Double?
   var bosToken, eosToken, unkToken, padToken: DeclaredToken?
   var addedTokensDecoder: [String: DeclaredToken]?
-  var additionalSpecialTokens, extraSpecialTokens: [DeclaredToken]?
+  private var additionalSpecialTokens, extraSpecialTokens: DeclaredTokens?
   var paddingSide, truncationSide: String?
 
   enum CodingKeys: String, CodingKey {
@@ -40,6 +40,25 @@ struct TokenizerConfigurationFile: Decodable {
     case extraSpecialTokens = "extra_special_tokens"
     case paddingSide = "padding_side"
     case truncationSide = "truncation_side"
+  }
+
+  /// Special tokens without a role. As in transformers, the newer name goes before the older one unless it has none.
+  var unnamedTokens: [DeclaredToken] {
+    [extraSpecialTokens, additionalSpecialTokens].compactMap { $0?.tokens }.first { !$0.isEmpty } ?? []
+  }
+}
+
+/// A list; or, as transformers 4.47 to 4.57 writes it, and mostly empty, a mapping from names.
+private struct DeclaredTokens: Decodable {
+  let tokens: [DeclaredToken]
+
+  init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let named = try? container.decode([String: DeclaredToken].self) {
+      tokens = named.sorted { $0.key < $1.key }.map(\.value)
+    } else {
+      tokens = try container.decode([DeclaredToken].self)
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 public import Diffusion
+internal import Foundation
 public import LoRA
 internal import OrderedCollections
 internal import SafeTensors
@@ -105,7 +106,7 @@ extension SampledLatents {
   /// - Throws: `AtomicFileError`.
   public func write(to path: String, identity: String) throws {
     let metadata: OrderedDictionary = [
-      "format": Self.format, "identity": identity, "prompts": prompts.joined(separator: "\n"),
+      "format": Self.format, "identity": identity, "prompts": String(decoding: try JSONEncoder().encode(prompts), as: UTF8.self),
       "size": "\(size.targetWidth)x\(size.targetHeight)",
     ]
     try saveSafeTensors(["latents": latents, "timesteps": timesteps], metadata: metadata, to: path, overwrite: true)
@@ -117,10 +118,11 @@ extension SampledLatents {
   public init?(path: String, identity: String, device: Device) throws {
     let collection = try SafeTensorsCollection(path: path)
     let metadata = collection.file.metadata
-    guard metadata["format"] == Self.format, metadata["identity"] == identity, let prompts = metadata["prompts"],
+    guard metadata["format"] == Self.format, metadata["identity"] == identity,
+      let prompts = metadata["prompts"].flatMap({ try? JSONDecoder().decode([String].self, from: Data($0.utf8)) }),
       let size = metadata["size"]?.split(separator: "x").compactMap({ Int($0) }), size.count == 2
     else { return nil }
-    self.prompts = prompts.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    self.prompts = prompts
     latents = try collection.tensor("latents").to(device: device)
     timesteps = try collection.tensor("timesteps").to(device: device)
     self.size = SizeConditioning(height: size[1], width: size[0])

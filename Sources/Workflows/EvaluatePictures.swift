@@ -62,6 +62,11 @@ public struct EvaluatePictures: Workflow {
     }
   }
 
+  /// Finds the models, for work that comes to its pictures late.
+  ///
+  /// - Throws: `SettingError` for what is no model of its kind; what the hub throws.
+  func checkModels(progress: ProgressHandler) throws { try Judges.check(self, progress) }
+
   /// - Returns: the scores.
   public func run(progress: ProgressHandler) throws -> PictureScores {
     try validate()
@@ -182,16 +187,23 @@ private struct Judges {
 
   init(_ workflow: EvaluatePictures, _ progress: ProgressHandler) throws {
     clip = try workflow.clip.map { source in
-      let (folder, kind) = try Self.find(source, "clip", [ImageEncoders.clip], progress)
+      let (folder, kind) = try Self.find(source, "clip", Self.clipKinds, progress)
       let encoder = try withTorchErrors { try CLIPEncoder(folder, device: workflow.device) }
       return Judge(encoder: encoder, description: try .init(source, kind, encoder.preprocessing, folder))
     }
     dino = try workflow.dino.map { source in
-      let kinds = ImageEncoders.all.filter { $0.modelType != ImageEncoders.clip.modelType }
-      let (folder, kind) = try Self.find(source, "dino", kinds, progress)
+      let (folder, kind) = try Self.find(source, "dino", Self.dinoKinds, progress)
       let encoder = try ImageEncoders.load(folder, device: workflow.device)
       return Judge(encoder: encoder, description: try .init(source, kind, encoder.preprocessing, folder))
     }
+  }
+
+  private static let clipKinds = [ImageEncoders.clip]
+  private static let dinoKinds = ImageEncoders.all.filter { $0.modelType != ImageEncoders.clip.modelType }
+
+  static func check(_ workflow: EvaluatePictures, _ progress: ProgressHandler) throws {
+    if let clip = workflow.clip { _ = try find(clip, "clip", clipKinds, progress) }
+    if let dino = workflow.dino { _ = try find(dino, "dino", dinoKinds, progress) }
   }
 
   /// The folder of a model of one of these kinds, on this disk or fetched.

@@ -33,9 +33,9 @@ import Workflows
       - {name: mixed, loras: [subject, style], combine: predictions}
       - {name: changes, loras: [subject, style], combine: changes}
       - {name: thin, loras: [subject], sparsity: 0.5}
+      - {name: mended, of: zipped, replace: [down_blocks, mid_block, up_blocks], from: direct merge}
       - {name: zipped, zip: {steps: 1, learning-rate: 0.1}}
       - {name: zipped in part, zip: {steps: 1, learning-rate: 0.1, scope: attn2.to_k}}
-      - {name: mended, of: zipped, replace: [down_blocks, mid_block, up_blocks], from: direct merge}
       - {name: three, merge: direct, with: [dog]}
       - {name: zipped with both, zip: {steps: 1, learning-rate: 0.1, joint-prompt: true, reference-count: 1}}
 
@@ -59,7 +59,7 @@ import Workflows
     let results = try results()
     #expect(
       results.rows.map(\.name) == [
-        "base alone", "direct merge", "both, as they are", "mixed", "changes", "thin", "zipped", "zipped in part", "mended",
+        "base alone", "direct merge", "both, as they are", "mixed", "changes", "thin", "mended", "zipped", "zipped in part",
         "three", "zipped with both",
       ]
         && results.pairs == ["cat-notebook"])
@@ -73,8 +73,10 @@ import Workflows
     // Direct merge is both LoRAs at once, to the rounding of a picture.
     #expect(results.rows[1].figures.allSatisfy { $0.gain == nil })
     #expect(results.rows[2].figures.allSatisfy { abs($0.gain!.mean) < 1e-3 }, "\(results.rows[2])")
-    // All layers of direct merge are direct merge.
-    #expect(results.rows[8].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[8])")
+    // All layers of direct merge are direct merge, though the row that they replace stands below.
+    #expect(results.rows[6].figures.allSatisfy { abs($0.gain!.mean) < 1e-6 }, "\(results.rows[6])")
+    // One pair is one value of how far a prediction is, which proves nothing.
+    #expect(results.rows.allSatisfy { $0.figures.suffix(2).allSatisfy { $0.isBetter == nil } })
     // A third LoRA adds what it changes.
     #expect(results.rows[9].figures.suffix(2).allSatisfy { abs($0.gain!.mean) > 1e-6 })
     // Half of what each LoRA changes is missing, and the other's half is there instead.
@@ -191,6 +193,24 @@ import Workflows
     }
     let report = try String(contentsOfFile: folder("out/report.html"), encoding: .utf8)
     #expect(report.contains("<h3>DINO</h3>") && report.contains("<h3>CLIP-I</h3>") && !report.contains("true renders"))
+
+    // Another picture of the subject is another reference of all rows, those that are not drawn again included.
+    _ = try folder.pictures("thing", "palette-8-transparent-interlaced.png")
+    let more = try self.run(text)
+    try #require(more.status == 0, "\(more.errors)")
+    try Binary.succeed(
+      "evaluate", "--pictures", folder("out/pairs/thing-notebook/base-alone/styled"), "--subject-images", folder("thing"),
+      "--dino", "\(goldens)/encoders/vit", "--json", json, "--overwrite")
+    let anew = try JSONDecoder().decode(PictureScores.self, from: bytes(json)).scores.first { $0.name == "DINO" }?.estimate
+    #expect(try self.results().rows[0].figures[1].score == anew && anew != results.rows[0].figures[1].score)
+  }
+
+  @Test("who judges is looked for before the first job", arguments: ["encoders: {clip: nowhere}", "oracle: true"])
+  func missingJudges(setting: String) throws {
+    let run = try run(
+      description.replacing("rows:", with: "\(setting)\nrows:").replacing("\(repository)/Models/toybox", with: base))
+    #expect(run.status == 1 && run.errors.contains(setting.hasPrefix("oracle") ? "has no oracle" : "nowhere"), "\(run.errors)")
+    #expect(!FileManager.default.fileExists(atPath: folder("out/loras")))
   }
 
   @Test(

@@ -86,7 +86,9 @@ import Torch
       try saveSafeTensors(.init(uniqueKeysWithValues: tensors.map { ($0.key, $0.value) }), to: "\(path)/\(file)")
       for (key, _) in tensors { places[key] = file }
     }
-    try FileManager.default.removeItem(atPath: "\(stem).safetensors")
+    // An older file of another training that stayed there is not read, as by diffusers.
+    try saveSafeTensors(
+      .init(uniqueKeysWithValues: whole.parameters.map { ($0.key, $0.value * 2) }), to: "\(stem).safetensors", overwrite: true)
     func write(_ index: [String: [String: String]]) throws {
       try JSONEncoder().encode(index).write(to: URL(filePath: "\(stem).safetensors.index.json"))
     }
@@ -94,6 +96,7 @@ import Torch
     let (_, sharded) = try ModelFolder(path: path).unet()
     #expect(sharded.parameters.keys == whole.parameters.keys)
     #expect(zip(sharded.parameters.values, whole.parameters.values).allSatisfy { $0.equals($1) })
+    try FileManager.default.removeItem(atPath: "\(stem).safetensors")
 
     let place = places.removeValue(forKey: "conv_in.bias")
     places["conv_in.weight"] = place

@@ -204,12 +204,17 @@ import Torch
     #expect(error.description.hasPrefix("\(number) steps are not possible; choose a number from 1 to 1000"))
   }
 
-  @Test("every sampler takes any number of steps", arguments: Sampler.all)
-  func extremes(sampler: Sampler) throws {
-    for steps in [1, 2, 3, 7, 999, 1000] {
-      let plan = try sampler.plan(.stableDiffusion, steps: steps)
+  @Test(
+    "every sampler takes any number of steps", arguments: Sampler.all,
+    [NoiseSchedule.TimestepSpacing.leading, .linspace, .trailing])
+  func extremes(sampler: Sampler, spacing: NoiseSchedule.TimestepSpacing) throws {
+    var configuration = NoiseSchedule.Configuration.stableDiffusion
+    configuration.timestepSpacing = spacing
+    // At 61 and 122, multiples of 1000 / steps are rounded to reach 1000 one step late.
+    for steps in [1, 2, 3, 7, 61, 122, 999, 1000] {
+      let plan = try sampler.plan(NoiseSchedule(configuration), steps: steps)
       #expect(plan.steps.count == steps)
-      #expect(plan.steps.allSatisfy { $0.from.sigma.isFinite && $0.from.sigma > 0 && $0.to.sigma >= 0 })
+      #expect(plan.steps.allSatisfy { $0.from.sigma.isFinite && $0.from.sigma > 0 && $0.to.sigma >= 0 }, "\(steps)")
     }
   }
 }

@@ -226,6 +226,19 @@ import Torch
     try text.replacing(old, with: new).write(toFile: path, atomically: true, encoding: .utf8)
   }
 
+  @Test("SDXL's U-Net takes the pooled text of a second text encoder with a projection")
+  func secondTextEncoderWithoutProjection() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.copy("pipelines/sdxl")
+    try edit("\(path)/text_encoder_2/config.json", #""CLIPTextModelWithProjection""#, #""CLIPTextModel""#)
+    let weights = "\(path)/text_encoder_2/model.safetensors"
+    let collection = try SafeTensorsCollection(path: weights)
+    let kept = try collection.keys.filter { !$0.hasPrefix("text_projection") }.map { ($0, try collection.tensor($0).cloned()) }
+    try saveSafeTensors(OrderedDictionary(uniqueKeysWithValues: kept), to: weights, overwrite: true)
+    let error = try #require(throws: ConfigurationError.self) { try DiffusionModel(folder: path) }
+    #expect(error.description.contains("or a CLIPTextModelWithProjection in text_encoder_2, whose pooled text"), "\(error)")
+  }
+
   @Test(
     "parts that do not fit are named with the file",
     arguments: [
@@ -247,6 +260,12 @@ import Torch
         "tokenizer_2/tokenizer_config.json", #""model_max_length": 77"#, #""model_max_length": 100"#,
         "text_encoder_2/config.json: max_position_embeddings is 77, expected at least 100"
       ),
+      (
+        "unet/config.json", #"input_dim": 68"#, #"input_dim": 70"#,
+        "projection_class_embeddings_input_dim is 70, expected 68: proj"
+      ),
+      ("vae/config.json", #""out_channels": 3"#, #""out_channels": 4"#, "vae/config.json: out_channels is 4, expected 3"),
+      ("text_encoder/config.json", #"hidden_layers": 3"#, #"hidden_layers": -1"#, "num_hidden_layers is -1, expected a positive"),
     ])
   func misfits(file: String, old: String, new: String, message: String) throws {
     let folder = try TemporaryFolder()

@@ -37,6 +37,7 @@ import Testing
     for (token, expected) in [(" t\r\n", "t"), ("a\r\nb\n", "ab"), ("\n", "from file"), (" ", "from file")] {
       #expect(HubEnvironment(["HF_HOME": home, "HF_TOKEN": token]).token == expected)
     }
+    #expect(HubEnvironment(["HF_HOME": home, "HF_TOKEN": "t", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"]).token == nil)
     try "\r\n".write(toFile: "\(home)/token", atomically: true, encoding: .utf8)
     #expect(HubEnvironment(["HF_HOME": home, "HF_TOKEN": "\n"]).token == nil)
     #expect(HubEnvironment(["XDG_CACHE_HOME": "/x", "HF_HOME": ""]).cache == "/x/huggingface/hub")

@@ -58,6 +58,27 @@ import Testing
         == "a.webp: a WebP file that cannot be read (an animation); convert it to a plain PNG or JPEG")
   }
 
+  @Test("a PNG whose one row would fill the memory is refused before libpng makes room for it")
+  func hugeRow() {
+    func chunk(_ name: String, _ content: [UInt8]) -> [UInt8] {
+      let body = Array(name.utf8) + content
+      var crc: UInt32 = 0xFFFF_FFFF
+      for byte in body {
+        crc ^= UInt32(byte)
+        for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
+      }
+      func big(_ number: UInt32) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: number >> (24 - 8 * $0)) } }
+      return big(UInt32(content.count)) + body + big(~crc)
+    }
+    // 2³¹ − 1 pixels of 8 bytes: 17 GB.
+    let header: [UInt8] = [0x7F, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1, 16, 6, 0, 0, 0]
+    let bytes = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] + chunk("IHDR", header) + chunk("IDAT", [0x78, 0x9C])
+    #expect(
+      message { _ = try Image(decoding: bytes, name: "a.png") }
+        == "a.png: 2147483647 x 1 pixels, but at most 268435456 are read; scale the picture down")
+    #expect(throws: Never.self) { try Image.pngText(of: bytes) }
+  }
+
   @Test(arguments: [("huge.png", 30_000, 20_000), ("huge.jpg", 30_000, 20_000)])
   func picturesThatWouldFillTheMemoryAreRefused(file: String, width: Int, height: Int) {
     let found = message { _ = try Image(decoding: fixture(file), name: file) }

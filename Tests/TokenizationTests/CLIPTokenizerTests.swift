@@ -43,6 +43,27 @@ import Tokenization
   }
 
   /// Folders as transformers itself saves them.
+  @Test(
+    "unnamed special tokens as transformers of several versions write them",
+    arguments: [
+      (#"{}"#, #"["<a>"]"#, ["<a>"]), (#"{"first": "<b>"}"#, #"["<a>"]"#, ["<b>"]), (#"["<b>", "<c>"]"#, "[]", ["<b>", "<c>"]),
+      ("[]", #"["<a>"]"#, ["<a>"]),
+    ])
+  func unnamedTokens(extra: String, additional: String, expected: [String]) throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let source = Golden.allGoldens.appending(path: "tokenizer")
+    try FileManager.default.copyItem(at: source, to: folder)
+    let file = folder.appending(path: "tokenizer_config.json")
+    var settings = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+    for (key, text) in [("extra_special_tokens", extra), ("additional_special_tokens", additional)] {
+      settings[key] = try JSONSerialization.jsonObject(with: Data(text.utf8))
+    }
+    try JSONSerialization.data(withJSONObject: settings).write(to: file)
+    let known = try CLIPTokenizer(folder: source).addedTokens.map(\.content)
+    #expect(try CLIPTokenizer(folder: folder).addedTokens.map(\.content).filter { !known.contains($0) } == expected)
+  }
+
   @Test(arguments: ["tokenizer", "pipelines/sd15/tokenizer", "pipelines/sdxl/tokenizer", "pipelines/sdxl/tokenizer_2"])
   func equalsTransformersOnItsOwnFolders(_ path: String) throws {
     struct Case: Decodable {

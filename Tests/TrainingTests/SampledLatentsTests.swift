@@ -75,6 +75,9 @@ import Training
     #expect(read.prompts == references.prompts)
     #expect(Set(all(read).keys) == Set(all(references).keys))
     #expect(read.conditioning([1], model: model).states.equals(references.conditioning([1], model: model).states))
+    let lines = try SampledLatents(of: adapter, prompts: ["a sbu cat\non grass", "a dog"], model: model, options: options)
+    try lines.write(to: path, identity: "this")
+    #expect(try SampledLatents(path: path, identity: "this", device: .cpu)?.prompts == lines.prompts)
     #expect(try SampledLatents(path: path, identity: "that", device: .cpu) == nil)
   }
 

@@ -56,8 +56,8 @@ cimage_result cimage_decode_webp(const uint8_t *bytes, size_t count, uint64_t ma
 cimage_result cimage_encode_png(const uint8_t *rgb, uint32_t width, uint32_t height, const cimage_text_entry *text,
                                 size_t text_count);
 
-// The texts of a PNG in the order of the file, those after the pixels and compressed ones too.
-cimage_text cimage_read_png_text(const uint8_t *bytes, size_t count);
+// The texts of a PNG in the order of the file, those after the pixels (unless there are more than `max_pixels`) and compressed ones too.
+cimage_text cimage_read_png_text(const uint8_t *bytes, size_t count, uint64_t max_pixels);
 
 void cimage_result_free(cimage_result *result);
 void cimage_text_free(cimage_text *text);

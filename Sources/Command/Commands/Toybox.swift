@@ -38,7 +38,7 @@ struct Toybox: ParsableCommand {
     func run() throws {
       let bar = ProgressBar()
       let recipe = BaseRecipe(architecture: architecture)
-      try withTorchErrors { try ToyboxBase(recipe: recipe, work: work, output: output).train(progress: bar.show) }
+      try report(with: bar) { try ToyboxBase(recipe: recipe, work: work, output: output).train(progress: bar.show) }
       print(output)
     }
   }
@@ -73,7 +73,9 @@ struct Toybox: ParsableCommand {
     func run() throws {
       var sampler = SceneSampler(random: SplitMix64(seed: seed))
       let pictures = sampler.next(count).map { Image(rendered: $0) }
-      try ContactSheet(pictures, columns: columns, magnification: 2).image().write(to: output, overwrite: overwrite)
+      try report(with: ProgressBar()) {
+        try ContactSheet(pictures, columns: columns, magnification: 2).image().write(to: output, overwrite: overwrite)
+      }
       print(output)
     }
   }
@@ -92,10 +94,12 @@ struct Toybox: ParsableCommand {
       for example in Example.subjects + Example.styles {
         let folder = "\(output)/\(example.kind.rawValue)s/\(example.name)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        for (index, picture) in example.pictures.enumerated() {
-          try picture.write(to: "\(folder)/\(index + 1).png", overwrite: overwrite)
+        try report(with: ProgressBar()) {
+          for (index, picture) in example.pictures.enumerated() {
+            try picture.write(to: "\(folder)/\(index + 1).png", overwrite: overwrite)
+          }
+          try AtomicFile.write(example.prompt + "\n", to: "\(folder)/prompt.txt", overwrite: overwrite)
         }
-        try AtomicFile.write(example.prompt + "\n", to: "\(folder)/prompt.txt", overwrite: overwrite)
         print(folder)
       }
     }

@@ -62,14 +62,20 @@ public struct ModelFolder: Sendable {
   }
 
   private func weightsFile(_ stem: String) throws -> String {
-    let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).flatMap { Self.weightNames(stem, $0) }
-    if let found = candidates.first(where: exists) { return found }
+    let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).map { Self.weightNames(stem, $0) }
+    // Where there are both, diffusers takes the index (models/modeling_utils.py), as saving a large model leaves an older whole file
+    // in place; transformers takes the whole file.
+    let found = candidates.lazy.compactMap {
+      stem == Self.diffusersStem ? $0.last(where: exists) : $0.first(where: exists)
+    }.first
+    if let found { return found }
     for pickle in ["\(stem).bin", "pytorch_model.bin"] where exists(pickle) {
       throw CheckpointError(path: path, reason: .pickle(file: pickle))
     }
-    throw CheckpointError(path: path, reason: .noWeights(expected: candidates))
+    throw CheckpointError(path: path, reason: .noWeights(expected: Array(candidates.joined())))
   }
 
+  /// One file, or the index of several.
   private static func weightNames(_ stem: String, _ variant: String?) -> [String] {
     let infix = variant.map { ".\($0)" } ?? ""
     return ["\(stem)\(infix).safetensors", "\(stem).safetensors.index\(infix).json"]

@@ -88,7 +88,7 @@ extension SingleFile: CheckpointLayout {
     try ConfigurationError.naming(path) { try schedule.validate() }
     return PipelineDescription(
       family: original.family, schedule: schedule,
-      forceZerosForEmptyPrompt: original.family.additionEmbedType != nil)
+      forceZerosForEmptyPrompt: original.family.additionEmbedType != nil && original.forceZerosForEmptyPrompt)
   }
 
   func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> {

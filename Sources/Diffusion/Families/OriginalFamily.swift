@@ -25,6 +25,8 @@ package struct OriginalFamily: Sendable {
   var schedule: NoiseSchedule.Configuration
   /// What the U-Net predicts where the file does not say; nil where only its maker knows.
   var predictionType: NoiseSchedule.PredictionType?
+  /// Whether no negative prompt means zeros instead of the states of an empty text.
+  var forceZerosForEmptyPrompt = true
 
   /// The family that the text encoders of a file belong to; nil for another kind of file.
   static func detect(_ keys: some Sequence<String>) -> OriginalFamily? {
@@ -91,6 +93,7 @@ package struct OriginalFamily: Sendable {
     }
     configured.schedule = try folder.schedule()
     configured.predictionType = configured.schedule.predictionType
+    configured.forceZerosForEmptyPrompt = try folder.pipeline().forceZerosForEmptyPrompt
     return configured
   }
 }

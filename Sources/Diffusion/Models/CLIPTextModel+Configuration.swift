@@ -63,6 +63,7 @@ extension CLIPTextModel.Configuration {
     try ConfigurationError.require(
       numAttentionHeads > 0 && hiddenSize > 0 && hiddenSize % numAttentionHeads == 0, "hidden_size", "\(hiddenSize)",
       "a multiple of num_attention_heads = \(numAttentionHeads)")
+    try ConfigurationError.require(numHiddenLayers > 0, "num_hidden_layers", "\(numHiddenLayers)", "a positive number")
   }
 }
 

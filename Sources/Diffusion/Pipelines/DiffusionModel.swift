@@ -67,6 +67,7 @@ public final class DiffusionModel {
     try ConfigurationError.naming(unetSource.file) {
       try Self.check(unetSource.configuration, family, vaeSource, textEncoders.map(\.model.configuration))
     }
+    try ConfigurationError.naming(vaeSource.file) { try Self.check(vaeSource.configuration) }
     let (unet, unetStore) = try unetSource.load(dtype: dtype, device: device)
     stores["unet"] = unetStore
     let upcast = vaeSource.configuration.forceUpcast && dtype.byteCount == 2
@@ -93,7 +94,13 @@ extension DiffusionModel {
       positions >= length, "max_position_embeddings", "\(positions)", "at least \(length), model_max_length of \(folder)")
     let words = model.vocabSize
     try ConfigurationError.require(
-      words >= tokenizer.count, "vocab_size", "\(words)", "at least \(tokenizer.count), the ids of \(folder)")
+      words > tokenizer.largestID, "vocab_size", "\(words)", "at least \(tokenizer.largestID + 1), the ids of \(folder)")
+  }
+
+  private static func check(_ vae: AutoencoderKL.Configuration) throws {
+    for (key, channels) in [("in_channels", vae.inChannels), ("out_channels", vae.outChannels)] {
+      try ConfigurationError.require(channels == 3, key, "\(channels)", "3, the colours of a picture")
+    }
   }
 
   private static func check(
@@ -108,6 +115,16 @@ extension DiffusionModel {
       try ConfigurationError.require(
         channels == vae.configuration.latentChannels, key, "\(channels)",
         "\(vae.configuration.latentChannels), latent_channels of \(vae.file)")
+    }
+    if family.additionEmbedType == .textTime, let last = textEncoders.last, let parts = family.textEncoders.last {
+      try ConfigurationError.require(
+        last.withProjection, "addition_embed_type", "\"text_time\"",
+        "null, or a CLIPTextModelWithProjection in \(parts.encoder), whose pooled text it takes")
+      let width = last.projectionDim + 6 * (unet.additionTimeEmbedDim ?? 0)
+      try ConfigurationError.require(
+        unet.projectionClassEmbeddingsInputDim == width, "projection_class_embeddings_input_dim",
+        unet.projectionClassEmbeddingsInputDim.map { "\($0)" } ?? "null",
+        "\(width): projection_dim of \(parts.encoder) and six times addition_time_embed_dim")
     }
     let width = textEncoders.map(\.hiddenSize).reduce(0, +)
     let levels = unet.blockOutChannels.count

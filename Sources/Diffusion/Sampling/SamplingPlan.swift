@@ -46,10 +46,10 @@ extension NoiseSchedule {
       return (0..<steps).reversed().map { Double($0 * stride + configuration.stepsOffset) }
     case .trailing:
       let stride = total / Double(steps)
-      let number = Int((total / stride).rounded(.up))
-      // NumPy's arange adds multiples of the difference of its first two numbers.
+      // NumPy's arange adds multiples of the difference of its first two numbers. For some numbers of steps, such as 61 of 1000, it
+      // rounds to one more than were asked for, at timestep -1, where no model has been trained.
       let difference = (total - stride) - total
-      return (0..<number).map { (total + Double($0) * difference).rounded(.toNearestOrEven) - 1 }
+      return (0..<steps).map { (total + Double($0) * difference).rounded(.toNearestOrEven) - 1 }
     }
   }
 

@@ -39,7 +39,7 @@ extension CLIPVisionModel {
 extension CLIPVisionModel.Configuration {
   func validate() throws {
     try VisionSettings.validate(
-      width: hiddenSize, heads: numAttentionHeads, imageSize: imageSize, patchSize: patchSize)
+      width: hiddenSize, heads: numAttentionHeads, layers: numHiddenLayers, imageSize: imageSize, patchSize: patchSize)
   }
 }
 

@@ -141,7 +141,7 @@ extension Dinov2Model {
 extension Dinov2Model.Configuration: Decodable {
   func validate() throws {
     try VisionSettings.validate(
-      width: hiddenSize, heads: numAttentionHeads, imageSize: imageSize, patchSize: patchSize)
+      width: hiddenSize, heads: numAttentionHeads, layers: numHiddenLayers, imageSize: imageSize, patchSize: patchSize)
   }
 
   private enum CodingKeys: String, CodingKey {

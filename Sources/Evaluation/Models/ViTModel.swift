@@ -91,7 +91,7 @@ extension ViTModel {
 extension ViTModel.Configuration: Decodable {
   func validate() throws {
     try VisionSettings.validate(
-      width: hiddenSize, heads: numAttentionHeads, imageSize: imageSize, patchSize: patchSize)
+      width: hiddenSize, heads: numAttentionHeads, layers: numHiddenLayers, imageSize: imageSize, patchSize: patchSize)
   }
 
   private enum CodingKeys: String, CodingKey {

@@ -115,7 +115,8 @@ struct ExperimentPlan {
 
   /// One LoRA of both, each as often in a step as the other.
   private mutating func trainJointly(_ pair: Experiment.Pair, _ training: Experiment.Training, to file: String) throws {
-    let folder = "\(output)/pairs/\(pair.name)/joint"
+    // No row's folder begins with a point.
+    let folder = "\(output)/pairs/\(pair.name)/.joint"
     let both = [pair.subject, pair.style]
     let counts = try both.map { try pictures(of: $0).count }
     let sources = zip(both, counts).map { material, count in
@@ -161,7 +162,10 @@ struct ExperimentPlan {
         record: "\(pictures)/run.json", clearing: pictures)
       let scores = ExperimentScores.file(exhibit, in: folder)
       if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
-        try add("evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores))
+        let compared = [(evaluation.subjectImages, pair.subject), (evaluation.styleImages, pair.style)]
+        try add(
+          "evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores),
+          reading: compared.filter { $0.0 != nil }.map(\.1))
       }
     }
     func side(_ material: Experiment.Material, _ role: Experiment.Role) -> ZipAdapters.Side {
@@ -205,9 +209,12 @@ struct ExperimentPlan {
     } else if let training = row.joint {
       try trainJointly(pair, training, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
+      // Made first, wherever in the file that row stands.
       let source = "\(folder(other, pair))/merged.safetensors"
+      _ = try loras(other, pair, merged: source)
       if let from = experiment.rows.first(where: { $0.name == row.from }) {
         let replacement = "\(folder(from, pair))/merged.safetensors"
+        _ = try loras(from, pair, merged: replacement)
         try add(
           title, ReplaceLayers(base: experiment.base, lora: source, other: replacement, layers: row.replace, output: output),
           record: record)

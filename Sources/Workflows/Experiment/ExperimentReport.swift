@@ -180,26 +180,28 @@ struct ExperimentReport {
   private func grid() throws -> Image {
     let rows = try experiment.allPairs.map { pair in
       let given = try [pair.subject, pair.style].map { material in
-        try PictureSource(material.images, prompt: material.prompt).load(promptOption: "prompt").images.first
+        try PictureSource(material.images, prompt: material.prompt).load(promptOption: "prompt").images.first.map(small)
       }
       let drawn = try experiment.rows.map { row in
-        try styledPictures(row, of: pair).first.map { try Image(contentsOf: $0) }
+        try styledPictures(row, of: pair).first.map { small(try Image(contentsOf: $0)) }
       }
       return given + drawn
     }
     let side = rows.joined().compactMap { $0.map { max($0.width, $0.height) } }.max() ?? 1
     // Large enough to look at, small enough for many.
     let magnification = max(1, 128 / side)
-    func small(_ image: Image) -> Image {
-      let factor = min(1, 256 / Double(max(image.width, image.height)))
-      func scaled(_ length: Int) -> Int { max(1, Int((Double(length) * factor).rounded())) }
-      return factor == 1 ? image : image.resized(width: scaled(image.width), height: scaled(image.height))
-    }
     return ContactSheet(
       columnLabels: ["subject", "style"] + experiment.rows.map(\.name),
       rowLabels: try experiment.allPairs.map { "\($0.subject.name), \($0.style.name)" },
-      rows: rows.map { $0.map { ContactSheet.Cell($0.map(small)) } }, magnification: magnification
+      rows: rows.map { $0.map { ContactSheet.Cell($0) } }, magnification: magnification
     ).image()
+  }
+
+  /// Large enough to look at; a page of many pictures of SDXL's size would be gigabytes.
+  private func small(_ image: Image) -> Image {
+    let factor = min(1, 256 / Double(max(image.width, image.height)))
+    func scaled(_ length: Int) -> Int { max(1, Int((Double(length) * factor).rounded())) }
+    return factor == 1 ? image : image.resized(width: scaled(image.width), height: scaled(image.height))
   }
 
   private func styledPictures(_ row: Experiment.Row, of pair: Experiment.Pair) throws -> [String] {
@@ -214,7 +216,7 @@ struct ExperimentReport {
     let rows = try experiment.rows.map { row in
       let cells = try pairs.map { pair in
         let images = try styledPictures(row, of: pair).prefix(shown).map { path in
-          let data = try Data(contentsOf: URL(filePath: path)).base64EncodedString()
+          let data = Data(try small(Image(contentsOf: path)).png()).base64EncodedString()
           return "<img width=\"64\" src=\"data:image/png;base64,\(data)\" alt=\"\">"
         }
         return "<td>\(images.joined())</td>"

@@ -31,9 +31,9 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     /// In how many pairs this row is better.
     public var improvedPairs: Int { gainByPair.count { exhibit == .reproduction ? $0 < 0 : $0 > 0 } }
 
-    /// Whether the gain is one, beyond doubt; nil where it may be chance.
+    /// Whether the gain is one, beyond doubt; nil where it may be chance, and where one or two values cannot tell.
     public var isBetter: Bool? {
-      guard let gain, gain.excludesZero else { return nil }
+      guard let gain, gain.count > 2, gain.excludesZero else { return nil }
       return (gain.mean > 0) != (exhibit == .reproduction)
     }
   }

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import SafeTensors
+internal import Toybox
 public import Torch
 public import Training
 
@@ -33,6 +34,7 @@ public struct RunExperiment: DistributedWorkflow {
     let jobs: [ExperimentJob]
     do {
       jobs = try ExperimentPlan(experiment, output: output).jobs
+      try checkJudges(of: experiment, progress: progress)
     } catch let error as SettingError {
       throw SettingError("\(file): \(error.description)")
     }
@@ -50,6 +52,19 @@ public struct RunExperiment: DistributedWorkflow {
     try RunRecord(self, inputs: [file], outputs: files, began: began, processes: processes)
       .write(to: "\(output)/run.json", overwrite: true)
     return outcome
+  }
+
+  /// Who judges comes last, and must be there before the first job has begun.
+  private func checkJudges(of experiment: Experiment, progress: ProgressHandler) throws {
+    if let pair = try experiment.allPairs.first {
+      try experiment.evaluation(.styled, of: pair, pictures: output, json: output)?.checkModels(progress: progress)
+    }
+    let weights = Oracle.weights(base: experiment.base)
+    guard !experiment.asksOracle || Paths.exists(weights) else {
+      throw SettingError(
+        "the base \(experiment.base) has no oracle: found no \(weights); judge with encoders, or train it with ziplora toybox train"
+      )
+    }
   }
 
   private func run(_ jobs: [ExperimentJob], progress: ProgressHandler, processes: ProcessGroup) throws {
