@@ -133,13 +133,14 @@ public struct Estimate: Codable, Sendable, Equatable {
 }
 
 extension Estimate: CustomStringConvertible {
-  /// Such as `0.651 [0.612, 0.689]`; of one value without an interval.
+  /// Such as `0.651 [0.612, 0.689]`; one value says nothing about others.
   public var description: String { text(number: "%.3f") }
 
   /// The same of a difference, such as `+0.101 [+0.034, +0.170]`.
   public var signed: String { text(number: "%+.3f") }
 
   private func text(number: String) -> String {
-    count > 1 ? String(format: "\(number) [\(number), \(number)]", mean, low, high) : String(format: number, mean)
+    count > 1
+      ? String(format: "\(number) [\(number), \(number)]", mean, low, high) : String(format: "\(number) [one value]", mean)
   }
 }

@@ -91,6 +91,6 @@ import Torch
   @Test func text() {
     let estimate = Estimate(of: [0.25, 0.25])
     #expect(estimate.description == "0.250 [0.250, 0.250]" && estimate.signed == "+0.250 [+0.250, +0.250]")
-    #expect(Estimate(of: [0.25]).description == "0.250" && Estimate(of: [0.25]).signed == "+0.250")
+    #expect(Estimate(of: [0.25]).description == "0.250 [one value]" && Estimate(of: [0.25]).signed == "+0.250 [one value]")
   }
 }
