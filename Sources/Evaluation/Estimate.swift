@@ -104,14 +104,15 @@ public struct Estimate: Codable, Sendable, Equatable {
     let degrees = Double(parts - 1)
     let normal = 1.959964
     // The first quantiles of Student's t, and from there on its expansion by the degrees of freedom (Abramowitz and Stegun
-    // 26.7.5), within .002.
+    // 26.7.5), within .001.
     let known = [12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469]
-    let cube = normal * normal * normal
+    func power(_ exponent: Double) -> Double { pow(normal, exponent) }
     let student =
       parts - 2 < known.count
       ? known[parts - 2]
-      : normal + (cube + normal) / (4 * degrees)
-        + (5 * cube * normal * normal + 16 * cube + 3 * normal) / (96 * degrees * degrees)
+      : normal + (power(3) + normal) / (4 * degrees)
+        + (5 * power(5) + 16 * power(3) + 3 * normal) / (96 * pow(degrees, 2))
+        + (3 * power(7) + 19 * power(5) + 17 * power(3) - 15 * normal) / (384 * pow(degrees, 3))
     return student / normal * (Double(parts) / degrees).squareRoot()
   }
 

@@ -190,7 +190,9 @@ public struct ZipAdapters: DistributedWorkflow {
     of sources: [Source], for model: DiffusionModel, progress: ProgressHandler
   ) throws -> [MergeInput] {
     let files = sources.map(\.file)
-    let readings = try files.map { try $0.reading(for: model.moduleNames, weights: model.projections) }
+    let projections = model.projections
+    let names = ModuleNames(projections)
+    let readings = try files.map { try $0.reading(for: names, weights: projections) }
     ProgressReport.losses(of: readings, from: files, to: progress)
     return zip(zip(AdapterFiles.names(of: files), readings), sides).map { file, side in
       MergeInput(file.0, file.1.adapter, weight: side.lora.weight)
