@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
 // Swift 6 language mode follows from the tools version. These features make what a module leaks visible in its imports.
@@ -156,11 +156,25 @@ let package = Package(
       ],
       path: "Fuzz/Trial",
       swiftSettings: swiftSettings),
-    // What tests of several modules need: folders, goldens, comparison, checkpoints. Without Testing, which is for test targets.
+    // What tests of several modules need, without Testing, which is for test targets: folders, and where goldens are.
+    .target(name: "TestFiles", path: "Tests/TestFiles", swiftSettings: swiftSettings),
+    // A web server that stands for the hub.
+    .target(
+      name: "TestHub",
+      dependencies: [
+        "Hub", "TestFiles",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      path: "Tests/TestHub",
+      swiftSettings: swiftSettings),
+    // Comparison, checkpoints, processes.
     .target(
       name: "TestSupport",
       dependencies: [
-        "Diffusion", "Torch",
+        "Diffusion", "LoRA", "TestFiles", "Torch",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       path: "Tests/TestSupport",
@@ -168,21 +182,21 @@ let package = Package(
     .testTarget(
       name: "SafeTensorsTests",
       dependencies: [
-        "SafeTensors", "TestSupport",
+        "SafeTensors", "TestFiles",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "ImagesTests",
       dependencies: [
-        "Images", "SafeTensors",
+        "Images", "SafeTensors", "TestFiles",
       ],
       resources: [.copy("Fixtures")],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "TokenizationTests",
       dependencies: [
-        "Tokenization",
+        "TestFiles", "Tokenization",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
@@ -196,21 +210,21 @@ let package = Package(
     .testTarget(
       name: "LoRATests",
       dependencies: [
-        "LoRA", "Torch", "SafeTensors", "TestSupport",
+        "LoRA", "Torch", "SafeTensors", "TestFiles", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MergingTests",
       dependencies: [
-        "Merging", "LoRA", "Torch", "SafeTensors", "TestSupport",
+        "Merging", "LoRA", "Torch", "SafeTensors", "TestFiles", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "DiffusionTests",
       dependencies: [
-        "Diffusion", "LayerNames", "Torch", "SafeTensors", "Tokenization", "TestSupport",
+        "Diffusion", "LayerNames", "Torch", "SafeTensors", "Tokenization", "TestFiles", "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
@@ -218,45 +232,36 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors", "TestSupport",
+        "Training", "Diffusion", "LoRA", "Merging", "Images", "Torch", "SafeTensors", "TestFiles", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
-        "Evaluation", "Diffusion", "Images", "Torch", "TestSupport",
+        "Evaluation", "Diffusion", "Images", "Torch", "TestFiles", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "ToyboxTests",
       dependencies: [
-        "Toybox", "Diffusion", "Evaluation", "Images", "SafeTensors", "Tokenization", "Torch", "Training",
+        "Toybox", "Diffusion", "Evaluation", "Images", "SafeTensors", "TestFiles", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
-    .testTarget(
-      name: "HubTests",
-      dependencies: [
-        "Hub",
-        .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
-        .product(name: "NIOPosix", package: "swift-nio"),
-      ],
-      swiftSettings: swiftSettings),
+    .testTarget(name: "HubTests", dependencies: ["Hub", "TestFiles", "TestHub"], swiftSettings: swiftSettings),
     .testTarget(
       name: "CommandTests",
       dependencies: [
         "Command", "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
-        "TestSupport",
+        "TestFiles", "TestHub", "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       exclude: ["Help"],
       swiftSettings: swiftSettings),
-    .testTarget(name: "ReaderTrialTests", dependencies: ["ReaderTrial"], swiftSettings: swiftSettings),
+    .testTarget(name: "ReaderTrialTests", dependencies: ["ReaderTrial", "TestFiles"], swiftSettings: swiftSettings),
   ],
   cxxLanguageStandard: .cxx20
 )

@@ -25,6 +25,10 @@ struct LayerShapes {
       ],
       ["hada_w1_a": [outputs, rank], "hada_w1_b": [rank, columns], "hada_w2_a": [outputs, 1], "hada_w2_b": [1, columns]],
       [
+        "hada_w1_a": [outputs, rank] + ones, "hada_w1_b": [rank, inputs] + kernel, "hada_w2_a": [outputs, 1] + ones,
+        "hada_w2_b": [1, inputs] + kernel,
+      ],
+      [
         "hada_w1_a": [rank, outputs], "hada_w1_b": [rank, inputs], "hada_t1": [rank, rank, 3, 3],
         "hada_w2_a": [1, outputs], "hada_w2_b": [1, inputs], "hada_t2": [1, 1, 3, 3],
       ],

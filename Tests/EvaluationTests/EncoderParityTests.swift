@@ -2,14 +2,15 @@ import Diffusion
 import Evaluation
 import Foundation
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch
 
-/// Results as those of transformers 5.23.0 on the same weights, in float32: within 1e-5 of the largest element. The reference
-/// itself is up to 6.3e-7 from float64.
+/// Results as those of transformers 5.23.0 on the same weights, in float32: within 1e-6 of the largest element, where 1.8e-7 is
+/// reached. The reference itself is up to 6.3e-7 from float64.
 @Suite struct EncoderParityTests {
-  private let tolerance = 1e-5
+  private let tolerance = 1e-6
 
   @Test func clip() throws {
     let (clip, _) = try ModelFolder(path: "\(goldens)/encoders/clip").clip()

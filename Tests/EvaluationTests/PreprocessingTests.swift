@@ -2,7 +2,7 @@ import Diffusion
 import Evaluation
 import Foundation
 import Images
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 

@@ -1,6 +1,6 @@
 import Foundation
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 
 struct AtomicFileTests {

@@ -1,7 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 
 /// Files by the reference implementation (Scripts/goldens/safetensors_golden.py): read right, and written byte by byte alike.
@@ -12,9 +12,7 @@ struct GoldenTests {
     var metadata: [(String, String)] = []
 
     var testDescription: String { file }
-    var url: URL {
-      URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Goldens/safetensors/\(file)").standardized
-    }
+    var path: String { "\(TestFiles.goldens)/safetensors/\(file)" }
   }
 
   /// The reference's names for the types that its Python binding writes: all but the six-bit floats.
@@ -43,7 +41,7 @@ struct GoldenTests {
 
   @Test(arguments: goldens)
   private func isReadAsMade(golden: Golden) throws {
-    let file = try SafeTensorsFile(path: golden.url.path)
+    let file = try SafeTensorsFile(path: golden.path)
     #expect(file.metadata.map { "\($0)=\($1)" } == golden.metadata.map { "\($0)=\($1)" })
     #expect(file.entries.count == golden.tensors.count)
     for (name, dtype, shape) in golden.tensors {
@@ -64,8 +62,7 @@ struct GoldenTests {
     try SafeTensorsFile.write(
       golden.tensors.reversed().map { source($0.name, $0.dtype, $0.shape) },
       metadata: .init(uniqueKeysWithValues: golden.metadata), to: folder(golden.file))
-    let written = try Data(contentsOf: URL(filePath: folder(golden.file)))
-    let reference = try Data(contentsOf: golden.url)
+    let (written, reference) = (try bytes(folder(golden.file)), try bytes(golden.path))
     let difference = zip(written, reference).enumerated().first { $1.0 != $1.1 }?.offset
     #expect(difference == nil, "first differing byte")
     #expect(written.count == reference.count)

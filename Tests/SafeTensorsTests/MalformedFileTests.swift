@@ -1,7 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 
 /// Every promise of the format, broken: the file is refused and the message says how.

@@ -1,7 +1,7 @@
 import Foundation
 import OrderedCollections
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 
 struct RoundTripTests {

@@ -1,6 +1,6 @@
 import Foundation
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 
 /// A file's bytes from the header's text and the data; states `length` instead of the text's own if given.

@@ -1,6 +1,7 @@
 public import Diffusion
 internal import Foundation
 public import OrderedCollections
+public import TestFiles
 public import Torch
 
 /// Where diffusers' conversion finds each parameter in an original checkpoint (Tests/Goldens/original).

@@ -1,5 +1,6 @@
 import Foundation
 import OrderedCollections
+import TestFiles
 import Testing
 import Tokenization
 
@@ -50,8 +51,8 @@ import Tokenization
       ("[]", #"["<a>"]"#, ["<a>"]),
     ])
   func unnamedTokens(extra: String, additional: String, expected: [String]) throws {
-    let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
-    defer { try? FileManager.default.removeItem(at: folder) }
+    let temporary = try TemporaryFolder()
+    let folder = URL(filePath: temporary("tokenizer"))
     let source = Golden.allGoldens.appending(path: "tokenizer")
     try FileManager.default.copyItem(at: source, to: folder)
     let file = folder.appending(path: "tokenizer_config.json")

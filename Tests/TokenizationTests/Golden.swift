@@ -1,12 +1,12 @@
 import Foundation
 import OrderedCollections
+import TestFiles
 import Testing
 import Tokenization
 
 /// The files of `Tests/Goldens/tokenization`, made by Scripts/goldens/tokenization.py.
 enum Golden {
-  static let allGoldens = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "Goldens")
+  static let allGoldens = URL(filePath: goldens)
   static let folder = allGoldens.appending(path: "tokenization")
   static let trainedFolder = folder.appending(path: "trained")
 
@@ -90,15 +90,11 @@ enum Golden {
   }
 }
 
-/// Runs `body` with a new folder that holds `files`, and removes it.
+/// Runs `body` with a new folder that holds `files`.
 func withFolder<Result>(_ files: [String: String], _ body: (URL) throws -> Result) throws -> Result {
-  let folder = FileManager.default.temporaryDirectory.appending(path: "tokenizer-\(UUID().uuidString)")
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  defer { try? FileManager.default.removeItem(at: folder) }
-  for (name, text) in files {
-    try Data(text.utf8).write(to: folder.appending(path: name))
-  }
-  return try body(folder)
+  let folder = try TemporaryFolder()
+  for (name, text) in files { try Data(text.utf8).write(to: URL(filePath: folder(name))) }
+  return try withExtendedLifetime(folder) { try body(URL(filePath: folder.path)) }
 }
 
 /// The files of the trained folder in one of its two layouts.

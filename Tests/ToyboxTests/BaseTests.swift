@@ -3,22 +3,19 @@ import Evaluation
 import Foundation
 import Images
 import OrderedCollections
+import TestFiles
 import Testing
 import Torch
 import Toybox
 import Training
 
-private let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent()
-
 /// The base and the examples that are shipped.
 @Suite struct BaseTests {
-  private let base = root.appending(path: "Models/toybox").path
+  private let base = "\(repository)/Models/toybox"
 
   @Test("the shipped pictures are the renders whose truth the demo assumes", arguments: Example.subjects + Example.styles)
   func examples(example: Example) throws {
-    let folder = try ImageFolder(
-      contentsOf: root.appending(path: "Examples/Toybox/\(example.kind.rawValue)s/\(example.name)").path)
+    let folder = try ImageFolder(contentsOf: "\(repository)/Examples/Toybox/\(example.kind.rawValue)s/\(example.name)")
     #expect(folder.pictures.map(\.prompt) == example.scenes.map { _ in example.prompt })
     for (shipped, rendered) in zip(folder.pictures, example.pictures) {
       // Other processors may round a sum differently.
