@@ -25,15 +25,16 @@ public struct Hub: Sendable {
   }
 
   /// The folder in the cache with the files of a selection; nil where the cache lacks one. Asks nobody, so that a variant stands
-  /// in for weights that only the hub has.
+  /// in for weights that only the hub has, and files of a tokenizer of which nothing is known count as absent, as in transformers.
   public func cached(_ id: HubID, _ selection: HubSelection) async -> String? {
     try? await local(id, selection, isAll: true)
   }
 
   /// The folder in the cache with the files of a selection, which are fetched where they are missing.
   ///
-  /// What the cache has is used as it is, without asking for something newer; but another variant than the one asked for only
-  /// where the hub has no better one or does not answer. What came before an error stays and need not come again.
+  /// What the cache has is used as it is, without asking for something newer; but another variant than the one asked for, or a
+  /// tokenizer without a file that it may have, only where the hub has nothing better or does not answer. What came before an
+  /// error stays and need not come again.
   ///
   /// - Parameter report: hears of the download.
   /// - Throws: `HubError`; `CancellationError` when the task is cancelled.
@@ -45,7 +46,14 @@ public struct Hub: Sendable {
       if let folder = await cached(id, selection) { return folder }
       throw try await offline(id, selection, cause: "HF_HUB_OFFLINE forbids to fetch it")
     }
-    return try await HTTPClient.withHTTPClient(configuration: HubServer.configuration) { client in
+    let configuration: HTTPClient.Configuration
+    do {
+      configuration = try HubServer.configuration(through: environment.proxy, for: id)
+    } catch {
+      if let folder = await cached(id, selection) { return folder }
+      throw error
+    }
+    return try await HTTPClient.withHTTPClient(configuration: configuration) { client in
       let server = HubServer(client: client, id: id, environment: environment, backoff: backoff)
       let listing: HubListing
       do {
@@ -64,7 +72,8 @@ public struct Hub: Sendable {
   private func offline(_ id: HubID, _ selection: HubSelection, cause: String) async throws -> HubError {
     let cache = HubCache(id, root: environment.cache)
     let plan = try await HubPlan(selection, of: CachedFiles(cache: cache, commit: cache.commit ?? "none", isAll: true))
-    return HubError(id: id, reason: .offline(cause: cause, missing: plan.missing, folder: environment.cache))
+    return HubError(
+      id: id, reason: .offline(cause: cause, missing: plan.missing, advice: plan.advice, folder: environment.cache))
   }
 
   /// A snapshot that has everything.
@@ -72,7 +81,8 @@ public struct Hub: Sendable {
     let cache = HubCache(id, root: environment.cache)
     guard let commit = cache.commit else { return nil }
     let files = CachedFiles(cache: cache, commit: commit, isAll: isAll)
-    return try await HubPlan(selection, of: files).missing.isEmpty ? files.folder : nil
+    let plan = try await HubPlan(selection, of: files)
+    return plan.missing.isEmpty && (isAll || plan.unsettled.isEmpty) ? files.folder : nil
   }
 }
 
@@ -90,7 +100,9 @@ struct HubDownload {
     } catch is DecodingError {
       throw HubError(id: cache.id, reason: .malformedListing("model_index.json, or an index of weights, is none"))
     }
-    guard plan.missing.isEmpty else { throw HubError(id: cache.id, reason: .lacks(plan.missing)) }
+    guard plan.missing.isEmpty else {
+      throw HubError(id: cache.id, reason: listing.reason(lacking: plan.missing, for: selection))
+    }
     func isMissing(_ name: String) -> Bool { listing.files[name].map { !cache.has($0.hash) } ?? false }
     var progress = Hub.Progress()
     progress.total = plan.files.filter(isMissing).compactMap { listing.files[$0]?.size }.reduce(0, +)
@@ -107,11 +119,10 @@ struct HubDownload {
   /// Puts one file into the snapshot.
   fileprivate func get(_ name: String, _ report: @Sendable (Int) -> Void = { _ in }) async throws {
     guard let file = listing.files[name] else { throw HubError(id: cache.id, reason: .lacks([name])) }
-    try await cache.locked(file.hash) {
+    try await cache.locked(file.hash) { partial in
       if !cache.has(file.hash) {
-        try await server.download(
-          name, file, at: listing.commit, to: cache.incomplete(file.hash), report: report)
-        try cache.publish(file.hash)
+        try await server.download(name, file, at: listing.commit, to: partial, report: report)
+        try cache.publish(partial, as: file.hash)
       }
     }
     try cache.link(name, of: listing.commit, to: file.hash)
@@ -121,9 +132,9 @@ struct HubDownload {
 /// A repository whose small files are fetched when they are looked at.
 private struct RemoteFiles: HubFiles {
   let download: HubDownload
+  let isAll = true
 
-  func has(_ name: String) -> Bool { download.listing.files[name] != nil }
-  func lacks(_ name: String) -> Bool { !has(name) }
+  func presence(of name: String) -> HubPresence { download.listing.files[name] != nil ? .here : .absent }
 
   func data(_ name: String) async throws -> Data {
     try await download.get(name)

@@ -8,7 +8,8 @@ internal import Foundation
 
 /// The part of the Hugging Face cache that belongs to one model, in the layout that Python reads and writes too:
 /// `blobs/HASH` with the contents, `snapshots/COMMIT/NAME` that link to them, `refs/REVISION` with commits,
-/// `.no_exist/COMMIT/NAME` for files that a commit lacks (huggingface_hub: file_download.py).
+/// `.no_exist/COMMIT/NAME` for files that a commit lacks, and, read only, `trees/COMMIT.json` with the names of all that it has
+/// (huggingface_hub: file_download.py, _tree_cache.py).
 struct HubCache: Sendable {
   let id: HubID
   let folder: String
@@ -31,26 +32,57 @@ struct HubCache: Sendable {
   func snapshot(_ commit: String) -> String { "\(folder)/snapshots/\(commit)" }
   func blob(_ hash: String) -> String { "\(folder)/blobs/\(hash)" }
 
-  /// A download under way, which may be continued.
-  func incomplete(_ hash: String) -> String { "\(blob(hash)).incomplete" }
-
   func has(_ hash: String) -> Bool { FileManager.default.fileExists(atPath: blob(hash)) }
 
-  /// Runs `body` while no other process, of this program or Python, fetches the same blob.
-  func locked<Result>(_ hash: String, _ body: () async throws -> Result) async throws -> Result {
+  /// Runs `body` while no other process, of this program or Python, fetches the same blob, and tells it where to put what comes.
+  ///
+  /// That is a file with which the next run goes on if this one ends before. Without a lock, or where another user's file cannot be
+  /// continued, it is one that nobody else writes to, and that goes if it has not become whole: then the same may be fetched
+  /// twice, but what is published is right (huggingface_hub: file_download.py, utils/_fixes.py WeakFileLock).
+  func locked<Result>(_ hash: String, _ body: (_ partial: String) async throws -> Result) async throws -> Result {
     try makeFolder(of: blob(hash))
+    let lock = try await lock(hash)
+    defer { if let lock { close(lock) } }
+    let shared = "\(blob(hash)).incomplete"
+    let isShared = lock != nil && (access(shared, F_OK) != 0 || access(shared, R_OK | W_OK) == 0)
+    let partial = isShared ? shared : "\(blob(hash)).\(UInt64.random(in: 0 ... .max)).incomplete"
+    defer { if !isShared { unlink(partial) } }
+    return try await body(partial)
+  }
+
+  /// Waits for the lock of a blob.
+  ///
+  /// - Returns: the descriptor that holds it; nil where there is none to be had, on file systems that know no locks, say.
+  private func lock(_ hash: String) async throws -> Int32? {
     let path = "\(locks)/\(hash).lock"
-    try makeFolder(of: path)
-    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw unwritable(path, String(cString: strerror(errno))) }
-    defer { close(descriptor) }
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 { try await Task.sleep(for: .milliseconds(100)) }
-    return try await body()
+    guard (try? makeFolder(of: path)) != nil else { return nil }
+    var descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o664)
+    if descriptor >= 0 {
+      // Whatever the umask, others of the group shall be able to wait for it, as with Python.
+      fchmod(descriptor, 0o664)
+    } else {
+      // Another user's: to read will do.
+      descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    }
+    guard descriptor >= 0 else { return nil }
+    do {
+      while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+        guard errno == EWOULDBLOCK || errno == EINTR else {
+          close(descriptor)
+          return nil
+        }
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    } catch {
+      close(descriptor)
+      throw error
+    }
+    return descriptor
   }
 
   /// Gives a blob, whole and checked, its name.
-  func publish(_ hash: String) throws {
-    guard rename(incomplete(hash), blob(hash)) == 0 else {
+  func publish(_ partial: String, as hash: String) throws {
+    guard rename(partial, blob(hash)) == 0 else {
       throw unwritable(blob(hash), String(cString: strerror(errno)))
     }
   }
@@ -99,6 +131,21 @@ struct HubCache: Sendable {
     }
   }
 
+  /// The names of all files of a commit, where Python has listed them.
+  func names(of commit: String) -> Set<String>? {
+    guard let data = FileManager.default.contents(atPath: "\(folder)/trees/\(commit).json"),
+      let tree = try? JSONDecoder().decode(Tree.self, from: data), tree.format_version == 1
+    else { return nil }
+    return Set(tree.files.keys)
+  }
+
+  private struct Tree: Decodable {
+    struct File: Decodable {}
+
+    let format_version: Int
+    let files: [String: File]
+  }
+
   private func makeFolder(of path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
     do {
@@ -117,13 +164,22 @@ struct HubCache: Sendable {
 struct CachedFiles: HubFiles {
   let cache: HubCache
   let commit: String
-  /// Whether nothing more can be had: what is not there is nowhere.
   let isAll: Bool
+  private let names: Set<String>?
+
+  init(cache: HubCache, commit: String, isAll: Bool) {
+    (self.cache, self.commit, self.isAll) = (cache, commit, isAll)
+    names = cache.names(of: commit)
+  }
 
   var folder: String { cache.snapshot(commit) }
 
-  // Follows the link, which may lead nowhere.
-  func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(folder)/\(name)") }
-  func lacks(_ name: String) -> Bool { isAll ? !has(name) : cache.isAbsent(name, in: commit) }
+  func presence(of name: String) -> HubPresence {
+    // Follows the link, which may lead nowhere.
+    if FileManager.default.fileExists(atPath: "\(folder)/\(name)") { return .here }
+    if let names { return names.contains(name) ? .elsewhere : .absent }
+    return cache.isAbsent(name, in: commit) ? .absent : .unknown
+  }
+
   func data(_ name: String) throws -> Data { try Data(contentsOf: URL(filePath: "\(folder)/\(name)")) }
 }

@@ -11,12 +11,15 @@ public struct HubEnvironment: Sendable {
   public var token: String?
   /// Whether nothing may be fetched.
   public var isOffline: Bool
+  /// Through what the endpoint is reached; nil for directly.
+  public var proxy: HubProxy?
 
-  public init(cache: String, endpoint: String, token: String? = nil, isOffline: Bool = false) {
+  public init(cache: String, endpoint: String, token: String? = nil, isOffline: Bool = false, proxy: HubProxy? = nil) {
     self.cache = cache
     self.endpoint = endpoint
     self.token = token
     self.isOffline = isOffline
+    self.proxy = proxy
   }
 
   /// - Parameter variables: those of the process, say.
@@ -42,7 +45,8 @@ public struct HubEnvironment: Sendable {
         ? nil
         : cleaned(value("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
           ?? cleaned(try? String(contentsOfFile: tokenFile, encoding: .utf8)),
-      isOffline: isTrue(value("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")))
+      isOffline: isTrue(value("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")),
+      proxy: HubProxy(to: endpoint, variables))
   }
 
   /// Of this process.

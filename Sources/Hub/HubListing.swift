@@ -53,6 +53,34 @@ struct HubListing: Sendable {
     self.files = files
   }
 
+  /// Why a repository that lacks these files cannot be used, with what it has in their place.
+  func reason(lacking missing: [String], for selection: HubSelection) -> HubError.Reason {
+    let hasPickles = missing.contains { $0.hasSuffix(".safetensors") && isPickled($0) }
+    let (top, option): (String, String?) =
+      switch selection {
+      case .pipeline: ("model_index.json", "--base")
+      case .autoencoder: ("config.json", "--vae")
+      default: ("", nil)
+      }
+    let isOther = missing.contains(top)
+    guard let option, isOther || hasPickles else { return .lacks(missing, hasPickles: hasPickles) }
+    let singleFiles = files.keys.filter { !$0.contains("/") && $0.hasSuffix(".safetensors") }.sorted()
+    // A model in one file lacks all of the layout, which one name says as well.
+    let isOneFile = missing.first == "model_index.json" && !singleFiles.isEmpty
+    return .lacks(
+      isOneFile ? [missing[0]] : missing, hasPickles: hasPickles, singleFiles: singleFiles, option: option)
+  }
+
+  /// Whether weights that are missing are there as pickles, and in no other form.
+  private func isPickled(_ weights: String) -> Bool {
+    let stem = weights.prefix { $0 != "." }
+    let folder = weights.prefix(through: weights.lastIndex(of: "/") ?? weights.startIndex)
+    let depth = weights.count { $0 == "/" }
+    let siblings = files.keys.filter { $0.count { $0 == "/" } == depth && (depth == 0 || $0.hasPrefix(folder)) }
+    return siblings.contains { $0.hasSuffix(".bin") }
+      && !siblings.contains { $0.hasPrefix(stem) && $0.hasSuffix(".safetensors") }
+  }
+
   private static func isInside(_ path: String) -> Bool {
     !path.contains("\\") && !path.contains("\0")
       && path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { !["", ".", ".."].contains($0) }

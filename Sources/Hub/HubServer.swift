@@ -24,13 +24,15 @@ struct HubServer {
   /// Answers that pass with time.
   private static let passing: Set<UInt> = [408, 429, 500, 502, 503, 504]
 
-  static var configuration: HTTPClient.Configuration {
+  /// - Throws: `HubError` for a proxy that cannot be used.
+  static func configuration(through proxy: HubProxy?, for id: HubID) throws -> HTTPClient.Configuration {
     // A redirection to another host is followed without the token (AsyncHTTPClient: RedirectState.swift).
     var configuration = HTTPClient.Configuration(
       redirectConfiguration: .follow(max: 5, allowCycles: false),
       timeout: .init(connect: .seconds(10), read: .seconds(60)))
     // Tries are repeated here.
     configuration.connectionPool.retryConnectionEstablishment = false
+    configuration.proxy = try proxy?.configuration(for: id)
     return configuration
   }
 
@@ -162,12 +164,21 @@ struct HubServer {
         if progress() > reached { failures = 0 }
         (failures, reached) = (failures + 1, progress())
         let passing = error as? Passing
-        guard failures < Self.attempts else {
-          throw HubError(id: id, reason: passing?.reason ?? .unreachable("\(error)", address: address))
+        // What a proxy wants to be told does not come with time.
+        let isFinal = error as? HTTPClientError == .proxyAuthenticationRequired
+        guard failures < Self.attempts, !isFinal else {
+          throw HubError(id: id, reason: passing?.reason ?? .unreachable(cause(error), address: address))
         }
         try await Task.sleep(for: passing?.wait ?? backoff * (1 << (failures - 1)))
       }
     }
+  }
+
+  /// What went wrong, and with which proxy between, as that may be why.
+  private func cause(_ error: any Error) -> String {
+    guard let proxy = environment.proxy else { return "\(error)" }
+    let isClosed = error as? HTTPClientError == .proxyAuthenticationRequired
+    return "\(error), through the proxy \(proxy)" + (isClosed ? ", which expects another USER:PASSWORD@ before its name" : "")
   }
 }
 
@@ -181,7 +192,8 @@ private final class PartialFile {
   /// Opens or makes it.
   init(_ path: String, of id: HubID) throws {
     (self.path, self.id) = (path, id)
-    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    // As the umask has it, like what Python writes: others of a group that shares the cache go on with it.
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else {
       throw HubError(id: id, reason: .unwritable(path: path, reason: String(cString: strerror(errno))))
     }

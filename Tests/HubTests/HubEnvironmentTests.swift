@@ -1,5 +1,6 @@
 import Foundation
 import Hub
+import TestFiles
 import Testing
 
 @Suite struct HubEnvironmentTests {
@@ -18,9 +19,8 @@ import Testing
 
   @Test("variables of huggingface_hub")
   func variables() throws {
-    let home = FileManager.default.temporaryDirectory.appending(path: "home-" + UUID().uuidString).path
-    try FileManager.default.createDirectory(atPath: home, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: home) }
+    let folder = try TemporaryFolder()
+    let home = folder.path
     try "from file\n".write(toFile: "\(home)/token", atomically: true, encoding: .utf8)
     let plain = HubEnvironment(["HF_HOME": home])
     #expect(plain.cache == "\(home)/hub")
