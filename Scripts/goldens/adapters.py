@@ -1,4 +1,5 @@
-"""LoRAs for pipelines/sdxl in diffusers' and kohya's dialects with their noise predictions: Tests/Goldens/adapters."""
+"""LoRAs for pipelines/sdxl in diffusers' and kohya's dialects with their noise predictions, and one as diffusers' training scripts
+save them: Tests/Goldens/adapters."""
 
 import re
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.training_utils import _collate_lora_metadata
+from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -22,6 +24,20 @@ VARIANTS = {
     "attention": {"unet": ATTENTION},
     "text": {"unet": TRANSFORMER, "text_encoder": TEXT, "text_encoder_2": TEXT},
     "convolution": {"unet": [*ATTENTION, *CONVOLUTION]},
+}
+# What diffusers' training scripts can ask for, in few layers: targets beyond attention, DoRA, ranks and alphas that differ.
+UNET_BLOCK = r"down_blocks\.1\.attentions\.0\.transformer_blocks\.0\."
+SCRIPTS = {
+    "unet": LoraConfig(
+        r=RANK,
+        lora_alpha=ALPHA,
+        use_dora=True,
+        target_modules=UNET_BLOCK + r"(attn1\.to_q|attn2\.to_k|attn2\.to_out\.0|ff\.net\.2)",
+        rank_pattern={"attn2.to_out.0": 2},
+        alpha_pattern={"attn2.to_k": 3, r".*ff\.net\.\d": 6},
+    ),
+    "text_encoder": LoraConfig(r=RANK, lora_alpha=1, target_modules=r".*layers\.0\.(self_attn\.q_proj|mlp\.fc1)"),
+    "text_encoder_2": LoraConfig(r=2, lora_alpha=3, use_rslora=True, target_modules=r".*layers\.1\.self_attn\.out_proj"),
 }
 SCALES = {"": 1.0, ".scale_0.7": 0.7, ".scale_0": 0.0}
 RESNET = {
@@ -66,33 +82,37 @@ def kohya_key(component: str, path: str) -> str:
 
 
 @torch.no_grad()
-def add_adapters(pipeline, targets: dict[str, list[str]], seed: int) -> dict[str, dict[str, torch.Tensor]]:
+def add_adapters(pipeline, configs: dict[str, LoraConfig], seed: int) -> dict[str, dict[str, torch.Tensor]]:
     """Adds random LoRAs to the components and returns their weights by component."""
     random = generator(seed)
     states = {}
-    for component, modules in targets.items():
+    for component, config in configs.items():
         model = getattr(pipeline, component)
-        model.add_adapter(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=modules))
+        model.add_adapter(config)
         for name, parameter in model.named_parameters():
-            if "lora_" in name:
+            if "lora_magnitude" in name:
+                parameter.mul_(1 + 0.3 * torch.randn(parameter.shape, generator=random))
+            elif "lora_" in name:
                 fan_in = parameter[0].numel()
                 parameter.copy_(torch.randn(parameter.shape, generator=random) / fan_in**0.5)
         states[component] = get_peft_model_state_dict(model)
     return states
 
 
-def save_peft(pipeline, states: dict, folder: Path) -> None:
+def save_diffusers(pipeline, states: dict, path: Path) -> None:
     metadata = _collate_lora_metadata({component: getattr(pipeline, component) for component in states})
     for entries in metadata.values():
         # PEFT keeps the targets in a set and the folder of this machine.
-        entries |= {"target_modules": sorted(entries["target_modules"]), "base_model_name_or_path": None}
+        if not isinstance(entries["target_modules"], str):
+            entries["target_modules"] = sorted(entries["target_modules"])
+        entries["base_model_name_or_path"] = None
     StableDiffusionXLPipeline.save_lora_weights(
-        folder,
-        weight_name="peft.safetensors",
+        path.parent,
+        weight_name=path.name,
         **{f"{component}_lora_layers": state for component, state in states.items()},
         **metadata,
     )
-    sort_metadata(folder / "peft.safetensors")
+    sort_metadata(path)
 
 
 def save_kohya(states: dict, folder: Path) -> None:
@@ -155,8 +175,9 @@ def make_variant(name: str, targets: dict[str, list[str]], seed: int) -> None:
     pipeline = load_base()
     inputs = make_inputs(pipeline)
     base = predict(pipeline, inputs)
-    states = add_adapters(pipeline, targets, seed)
-    save_peft(pipeline, states, folder)
+    configs = {part: LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=modules) for part, modules in targets.items()}
+    states = add_adapters(pipeline, configs, seed)
+    save_diffusers(pipeline, states, folder / "peft.safetensors")
     save_kohya(states, folder)
     outputs = {}
     for suffix, scale in SCALES.items():
@@ -176,6 +197,36 @@ def make_variant(name: str, targets: dict[str, list[str]], seed: int) -> None:
     print(f"adapters {name}: {modules} modules change the prediction by {effect['']:.2f}")
 
 
+@torch.no_grad()
+def make_scripts(seed: int) -> None:
+    """The file that a training script of diffusers leaves, and how it changes each weight where diffusers fuses it."""
+    folder = fresh_folder("adapters", "scripts")
+    pipeline = load_base()
+    states = add_adapters(pipeline, SCRIPTS, seed)
+    states = {component: convert_state_dict_to_diffusers(state) for component, state in states.items()}
+    save_diffusers(pipeline, states, folder / "scripts.safetensors")
+
+    def weights(pipeline) -> dict[str, torch.Tensor]:
+        return {
+            f"{component}.{name}": value.clone()
+            for component in SCRIPTS
+            for name, value in getattr(pipeline, component).state_dict().items()
+            if name.endswith(".weight")
+        }
+
+    # In 64 bits, so that the differences are as exact as the file.
+    pipeline = load_base().to(torch.float64)
+    base = weights(pipeline)
+    pipeline.load_lora_weights(folder / "scripts.safetensors")
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+    deltas = {name: value - base[name] for name, value in weights(pipeline).items() if not torch.equal(value, base[name])}
+    assert len(deltas) == 7, sorted(deltas)
+    write_tensors(folder / "expected.safetensors", {f"delta.{name}": delta.float() for name, delta in deltas.items()})
+    print(f"adapters scripts: {len(deltas)} modules, {sum(len(state) for state in states.values())} keys")
+
+
 if __name__ == "__main__":
     for seed, (name, targets) in enumerate(VARIANTS.items(), start=601):
         make_variant(name, targets, seed)
+    make_scripts(604)

@@ -54,11 +54,17 @@ public struct AdapterFile {
     remarks = reader.assumesAlphas ? [alphas.remark].compactMap { $0 } : []
   }
 
-  /// Exactly one dialect must recognise keys of the file.
+  /// Exactly one dialect must recognise keys of the file, or be the only one that understands all that any recognises: diffusers'
+  /// scripts write some keys as its versions before 0.26 do.
   private static func dialect(of keys: [String], path: String) throws(AdapterFileError) -> any Dialect {
     guard !keys.isEmpty else { throw AdapterFileError(path, .empty) }
     let evidence = Dialects.all.map { dialect in AdapterFileError.Evidence(dialect.name, keys.filter(dialect.claims)) }
-    let claims = evidence.indices.filter { evidence[$0].count > 0 }
+    var claims = evidence.indices.filter { evidence[$0].count > 0 }
+    if claims.count > 1 {
+      let recognised = keys.filter { key in claims.contains { Dialects.all[$0].claims(key) } }
+      let complete = claims.filter { index in recognised.allSatisfy { Dialects.all[index].parse($0) != nil } }
+      if complete.count == 1 { claims = complete }
+    }
     switch claims.count {
     case 1: return Dialects.all[claims[0]]
     case 0: throw AdapterFileError(path, .unrecognized(count: keys.count, examples: Array(keys.sorted().prefix(3))))

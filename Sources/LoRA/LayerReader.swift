@@ -25,7 +25,7 @@ struct LayerReader {
   mutating func layers() throws -> OrderedDictionary<String, LayerChange> {
     var parts: OrderedDictionary<String, OrderedDictionary<AdapterKey.Part, String>> = [:]
     for key in collection.keys.sorted() {
-      if key.hasPrefix(Self.embeddingPrefix) {
+      if Self.isEmbedding(key) {
         embeddings.append(key)
         continue
       }
@@ -49,11 +49,16 @@ struct LayerReader {
         defects.append(defect)
       }
     }
+    // A form by its name says more than its keys that are not known.
+    defects = defects.filter(\.isOfForm) + defects.filter { !$0.isOfForm }
     return layers
   }
 
-  /// Of words that were trained with the LoRA (OneTrainer; A1111: extensions-builtin/Lora/networks.py).
-  private static let embeddingPrefix = "bundle_emb."
+  /// Whether it is of words that were trained with the LoRA (OneTrainer, ai-toolkit; A1111:
+  /// extensions-builtin/Lora/networks.py).
+  private static func isEmbedding(_ key: String) -> Bool {
+    key.hasPrefix("bundle_emb.") || ["emb_params", "clip_l", "clip_g"].contains(key)
+  }
 
   /// Of all words and places, as ComfyUI extracts them from a whole text encoder (comfy_extras/nodes_lora_extract.py).
   private static func changesEmbedding(_ stem: String) -> Bool {
@@ -111,4 +116,8 @@ struct LayerReader {
     }
     return tensor
   }
+}
+
+extension AdapterFileError.Defect {
+  fileprivate var isOfForm: Bool { if case .unsupported = self { true } else { false } }
 }

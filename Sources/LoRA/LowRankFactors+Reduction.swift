@@ -114,8 +114,13 @@ extension LowRankFactors {
     }
     let (a, b) = doubles
     let gram = b.transposed().matmul(b)
-    let trace = Swift.max(1e-13 * gram.diagonal().sum().item(), 1e-300)
-    let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * trace).cholesky()
+    let trace = gram.diagonal().sum().item()
+    // Of nothing, any directions are as good.
+    if trace == 0 {
+      let none = Tensor.zeros([1], dtype: .float64, device: gram.device)
+      return SingularValues(all: none, up: b.narrow(1, from: 0, count: 1), down: a[0..<1])
+    }
+    let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * trace)).cholesky()
     let (ascending, vectors) = l.transposed().matmul(a.matmul(a.transposed())).matmul(l).symmetricEigen()
     let energies = ascending.clamped(min: 0).flipped([0])
     let present = energies.doubles()
@@ -144,13 +149,15 @@ extension LowRankFactors {
   /// The factors of smaller rank that are closest to ΔW; the same ones where they are thin enough.
   ///
   /// Each singular value goes to both sides by its root, so that neither is hard to hold in 16 bits. A result is float32 and
-  /// has alpha = rank.
+  /// has alpha = rank; where ΔW is zero the rank is 1.
   public func reduced(to limit: RankLimit) -> ReducedFactors {
     if case .rank(let limit) = limit, rank <= limit { return ReducedFactors(self) }
     let values = singularValues(limit)
-    if values.up.dim(1) == rank { return ReducedFactors(self) }
+    let kept = values.all[0].item() > 0 ? values.up.dim(1) : 1
+    if kept == rank { return ReducedFactors(self) }
     let factors = LowRankFactors(
-      up: values.up.to(dtype: .float32), down: values.down.to(dtype: .float32), weightShape: weightShape)
+      up: values.up.narrow(1, from: 0, count: kept).to(dtype: .float32), down: values.down[0..<kept].to(dtype: .float32),
+      weightShape: weightShape)
     return ReducedFactors(factors, of: rank, energies: values.all.to(dtype: .float64).square())
   }
 

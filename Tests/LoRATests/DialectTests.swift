@@ -1,7 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 
@@ -124,7 +124,7 @@ import Torch
     "a LoRA that diffusers saved reads the same in both dialects", arguments: ["attention", "text", "convolution"])
   func goldens(name: String) throws {
     let base = try ModuleNames.golden("sdxl")
-    let files = try ["peft", "kohya"].map { try AdapterFile(path: "\(TestSupport.goldens)/adapters/\(name)/\($0).safetensors") }
+    let files = try ["peft", "kohya"].map { try AdapterFile(path: "\(TestFiles.goldens)/adapters/\(name)/\($0).safetensors") }
     #expect(files.map(\.dialect.name) == ["diffusers", "kohya"])
     let adapters = try files.map { try $0.adapter(for: base) }
     #expect(adapters[0].factors.count == ["attention": 136, "text": 228, "convolution": 187][name])
@@ -139,7 +139,7 @@ import Torch
   @Test("written files have the keys that diffusers and sd-scripts write", arguments: ["attention", "text", "convolution"])
   func writtenKeys(name: String) throws {
     let base = try ModuleNames.golden("sdxl")
-    let source = "\(TestSupport.goldens)/adapters/\(name)"
+    let source = "\(TestFiles.goldens)/adapters/\(name)"
     let adapter = try AdapterFile.read("\(source)/kohya.safetensors", for: base)
     let folder = try TemporaryFolder()
     try AdapterFile.write(adapter, to: folder("kohya.safetensors"), as: Dialects.kohya, for: base)
@@ -154,7 +154,7 @@ import Torch
 
   @Test("every key of a golden file belongs to exactly one dialect", arguments: ["peft", "kohya"])
   func claims(file: String) throws {
-    for key in try keys(of: "\(TestSupport.goldens)/adapters/text/\(file).safetensors") {
+    for key in try keys(of: "\(TestFiles.goldens)/adapters/text/\(file).safetensors") {
       #expect(Dialects.all.filter { $0.claims(key) }.count == 1, "\(key)")
     }
   }

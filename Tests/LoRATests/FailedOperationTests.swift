@@ -1,6 +1,6 @@
 import LoRA
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 

@@ -1,5 +1,6 @@
 import LoRA
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch

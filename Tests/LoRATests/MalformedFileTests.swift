@@ -2,7 +2,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 
@@ -60,7 +60,7 @@ import Torch
     }
   }
 
-  static let dialects = ["kohya", "lycoris", "diffusers", "diffusers-old", "peft", "comfyui"]
+  static let dialects = ["kohya", "lycoris", "diffusers", "diffusers-old", "peft", "comfyui", "omi"]
 
   /// What can be wrong in any dialect.
   static func common(_ dialect: String) -> [Case] {
@@ -225,7 +225,7 @@ import Torch
     Case("kohya and diffusers", "the 4 keys are of more than one dialect, so their meaning is not certain:\n  kohya: 2 keys") {
       sound().merging(Halves("diffusers").tensors(.ones([2, 4]), .ones([6, 2]))) { $1 }
     },
-    Case("new and old diffusers", "diffusers-old: 2 keys such as \(path).lora.down.weight") {
+    Case("new and old diffusers", "\(path) is changed twice, as \(path).lora.down.weight and \(path).lora_A.weight") {
       Halves("diffusers").tensors(.ones([2, 4]), .ones([6, 2]))
         .merging(Halves("diffusers-old").tensors(.ones([2, 4]), .ones([6, 2]))) { $1 }
     },

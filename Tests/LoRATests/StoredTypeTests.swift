@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
+import TestFiles
 import TestSupport
 import Testing
 import Torch

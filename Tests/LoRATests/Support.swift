@@ -1,6 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch

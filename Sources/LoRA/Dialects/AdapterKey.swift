@@ -29,21 +29,22 @@ struct KeySuffixes {
   let own: [(part: AdapterKey.Part, suffix: String)]
   /// Parts that are spelt as in kohya's files.
   let common: [AdapterKey.Part]
+  private let all: [(part: AdapterKey.Part, suffix: String)]
 
   init(_ own: [(part: AdapterKey.Part, suffix: String)], common: [AdapterKey.Part]) {
     self.own = own
     self.common = common
+    all = own + common.map { ($0, ".\($0)") }
   }
 
   func parse(_ key: String) -> AdapterKey? {
-    let suffix = own.first { key.hasSuffix($0.suffix) } ?? common.lazy.map { ($0, ".\($0)") }.first { key.hasSuffix($0.1) }
-    return suffix.map { AdapterKey(String(key.dropLast($0.suffix.count)), $0.part) }
+    all.first { key.hasSuffix($0.suffix) }.map { AdapterKey(String(key.dropLast($0.suffix.count)), $0.part) }
   }
 
   func key(_ stem: String, _ part: AdapterKey.Part) -> String {
     stem + (own.first { $0.part == part }?.suffix ?? ".\(part)")
   }
 
-  /// Whether the key ends in one of the dialect's own ways.
-  func owns(_ key: String) -> Bool { own.contains { key.hasSuffix($0.suffix) } }
+  /// Whether the key ends in one of the dialect's own ways. Magnitudes are called alike beside halves of every spelling.
+  func owns(_ key: String) -> Bool { own.contains { $0.part != Magnitude.vector && key.hasSuffix($0.suffix) } }
 }

@@ -34,8 +34,7 @@ public struct ComfyUIDialect: Dialect {
 
   private static let suffixes = KeySuffixes(
     [(.down, ".lora_down.weight"), (.up, ".lora_up.weight"), (.down, ".lora_A.weight"), (.up, ".lora_B.weight")],
-    // Every layer of a checkpoint has a bias.
-    common: LayerForms.parts.filter { $0 != LayerForms.bias })
+    common: LayerForms.partsOfNoCheckpoint)
 
   private func isOfModel(_ key: String) -> Bool { key.hasPrefix(Self.unet) || key.hasPrefix(Self.text) }
 }

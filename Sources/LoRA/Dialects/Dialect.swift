@@ -16,7 +16,7 @@ public protocol Dialect: Sendable {
   /// What a key stands for; nil for a key of another dialect.
   func parse(_ key: String) -> AdapterKey?
 
-  /// Whether a key is of this dialect and can be of no other.
+  /// Whether a key shows that the file is of this dialect.
   func claims(_ key: String) -> Bool
 
   /// The inverse of `parse`.
@@ -105,7 +105,7 @@ public enum Dialects {
   /// To add one: a file in this folder and a line here.
   public static let all: [any Dialect] = [
     KohyaDialect.kohya, KohyaDialect.lycoris, DiffusersDialect(), OldDiffusersDialect(), PEFTDialect(), ComfyUIDialect(),
-    DensePyTorchDialect(),
+    OMIDialect(), DensePyTorchDialect(),
   ]
 
   /// Those that can be asked for when a file is written.

@@ -1,6 +1,7 @@
 public import OrderedCollections
 
-/// diffusers with peft (0.26 and later): `unet.down_blocks.1.….attn1.to_q.lora_A.weight`.
+/// diffusers with peft (0.26 and later): `unet.down_blocks.1.….attn1.to_q.lora_A.weight`. Its own training scripts call layers
+/// of attention as before (`OldDiffusersDialect`).
 ///
 /// Alphas stand in the metadata entry `lora_adapter_metadata`, the JSON of one peft LoraConfig a component with keys such as
 /// `unet.lora_alpha` (diffusers: loaders/lora_base.py pack_lora_weights). Where nothing is said, alpha is the rank.
@@ -22,15 +23,26 @@ public struct DiffusersDialect: Dialect {
   }
 
   public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource {
-    guard let text = metadata[Self.metadataKey] else {
-      return NoAlphas(remark: "there is no \(Self.metadataKey) that says the alphas; they are taken to be the ranks")
+    let stated = try Self.alphas(in: metadata) { stem in
+      Component(of: stem).map { ($0, String(stem.dropFirst($0.rawValue.count + 1))) }
     }
-    let fields = try JSONField.object(text, key: Self.metadataKey)
+    return stated
+      ?? NoAlphas(remark: "there is no \(Self.metadataKey) that says the alphas; they are taken to be the ranks")
+  }
+
+  /// What the metadata says; nil where it says nothing.
+  ///
+  /// - Parameter place: the module that a stem names, as peft calls it.
+  static func alphas(
+    in metadata: OrderedDictionary<String, String>, place: @escaping (_ stem: String) -> ModulePlace?
+  ) throws(MetadataError) -> (any AlphaSource)? {
+    guard let text = metadata[metadataKey] else { return nil }
+    let fields = try JSONField.object(text, key: metadataKey)
     var configurations: OrderedDictionary<Component, PEFTConfiguration> = [:]
     for component in Component.allCases {
-      configurations[component] = try PEFTConfiguration(fields, key: Self.metadataKey, prefix: component.path(""))
+      configurations[component] = try PEFTConfiguration(fields, key: metadataKey, prefix: component.path(""))
     }
-    return ComponentAlphas(configurations: configurations)
+    return ComponentAlphas(configurations: configurations, place: place)
   }
 
   public func statement(
@@ -64,9 +76,13 @@ public struct DiffusersDialect: Dialect {
     ], common: [.alpha, Magnitude.scale])
 }
 
+/// A module of a component, by its path there.
+typealias ModulePlace = (component: Component, module: String)
+
 /// The alphas of a file with a configuration for each component.
 private struct ComponentAlphas: AlphaSource {
   let configurations: OrderedDictionary<Component, PEFTConfiguration>
+  let place: (_ stem: String) -> ModulePlace?
 
   func alpha(of stem: String, rank: Int) -> Double? {
     configuration(of: stem).flatMap { $0.alpha(of: $1, rank: rank) }
@@ -75,7 +91,7 @@ private struct ComponentAlphas: AlphaSource {
   func hasMagnitude(_ stem: String) -> Bool { configuration(of: stem)?.0.usesDoRA ?? false }
 
   private func configuration(of stem: String) -> (PEFTConfiguration, module: String)? {
-    guard let component = Component(of: stem), let configuration = configurations[component] else { return nil }
-    return (configuration, String(stem.dropFirst(component.rawValue.count + 1)))
+    guard let place = place(stem), let configuration = configurations[place.component] else { return nil }
+    return (configuration, place.module)
   }
 }

@@ -10,24 +10,27 @@ public import OrderedCollections
 public struct KohyaDialect: Dialect {
   public static let kohya = KohyaDialect(
     name: "kohya", summary: "kohya sd-scripts, A1111, ComfyUI: lora_unet_<layer>.lora_down.weight, .lora_up.weight, .alpha",
-    isWritten: true, prefixes: [.unet: ["lora_unet_"], .textEncoder: ["lora_te1_", "lora_te_"], .textEncoder2: ["lora_te2_"]])
+    isWritten: true, prefixes: [.unet: ["lora_unet_"], .textEncoder: ["lora_te1_", "lora_te_"], .textEncoder2: ["lora_te2_"]],
+    unread: "oft_unet_")
 
   /// One prefix for all models, so that text encoders are told apart by the shapes of their layers (LyCORIS: wrapper.py,
   /// SimpleTuner, ComfyUI).
   public static let lycoris = KohyaDialect(
     name: "lycoris", summary: "LyCORIS' wrapper: lycoris_<layer>.lora_down.weight, .hada_w1_a, .lokr_w1, .alpha",
     isWritten: false,
-    prefixes: [.unet: ["lycoris_"], .textEncoder: ["lycoris_"], .textEncoder2: ["lycoris_"]])
+    prefixes: [.unet: ["lycoris_"], .textEncoder: ["lycoris_"], .textEncoder2: ["lycoris_"]], unread: nil)
 
   public let name: String
   public let summary: String
   public let isWritten: Bool
   public let writesAlphaTensors = true
   private let prefixes: OrderedDictionary<Component, [String]>
+  /// What sd-scripts' networks/oft.py begins its names with, so that the message can call that form by name.
+  private let unread: String?
 
   public func parse(_ key: String) -> AdapterKey? {
-    guard let dot = key.firstIndex(of: "."), prefixes.values.contains(where: { $0.contains(where: key.hasPrefix) }),
-      let part = Self.parts[String(key[dot...].dropFirst())]
+    let isOfModel = prefixes.values.contains { $0.contains(where: key.hasPrefix) } || unread.map(key.hasPrefix) == true
+    guard isOfModel, let dot = key.firstIndex(of: "."), let part = Self.parts[String(key[dot...].dropFirst())]
     else { return nil }
     return AdapterKey(String(key[..<dot]), part)
   }

@@ -5,6 +5,9 @@ internal import Torch
 ///
 /// An element is Σᵢ a₁ᵢ b₁ᵢ · Σⱼ a₂ⱼ b₂ⱼ = Σᵢⱼ (a₁ᵢ a₂ⱼ)(b₁ᵢ b₂ⱼ), which is a product of two matrices of rank r₁ r₂ whose
 /// columns and rows are all pairs of columns and rows. No SVD is needed to say it.
+///
+/// Of a convolution, LyCORIS lays B flat, [r, in·k·k], or puts a kernel between A and B; OneTrainer has A [out, r, 1, 1] and B
+/// [r, in, k, k].
 struct HadamardForm: LayerForm {
   static let name = "LoHa"
   static let parts: [AdapterKey.Part] =
@@ -22,9 +25,12 @@ struct HadamardForm: LayerForm {
     dtype = try tensors.all(parts[0], parts[1], parts[2], parts[3])[0].dtype
     let tensors = tensors.widened()
     let found = try tensors.all(parts[0], parts[1], parts[2], parts[3])
-    try tensors.require(
-      found.allSatisfy { $0.rank == 2 && $0.count > 0 }, parts, "four matrices hada_w1_a, w1_b, w2_a and w2_b")
     let kernels = [tensors[parts[4]], tensors[parts[5]]]
+    let ranks = kernels.contains { $0 != nil } ? [2] : [2, 4]
+    try tensors.require(
+      found.allSatisfy { ranks.contains($0.rank) && $0.count > 0 }, parts,
+      "four matrices hada_w1_a, w1_b, w2_a and w2_b; of a convolution without kernels also w_a [out, rank, 1, 1] and w_b "
+        + "[rank, in, k, k]")
     try tensors.require(
       (kernels[0] == nil) == (kernels[1] == nil), parts, "hada_t1 and hada_t2, both or neither")
     var pairs: [(left: Tensor, right: Tensor)] = []
@@ -39,8 +45,10 @@ struct HadamardForm: LayerForm {
         let right = kernel.permuted(0, 2, 3, 1).matmul(b).permuted(0, 3, 1, 2)
         pairs.append((a.transposed(), right.contiguous()))
       } else {
-        try tensors.require(a.dim(1) == b.dim(0), parts, "w_a [out, rank] and w_b [rank, in] with one rank")
-        pairs.append((a, b))
+        try tensors.require(
+          a.dim(1) == b.dim(0) && a.shape.dropFirst(2).allSatisfy { $0 == 1 }, parts,
+          "w_a [out, rank] and w_b [rank, in] with one rank")
+        pairs.append((a.flattened(from: 1), b))
       }
     }
     try tensors.require(

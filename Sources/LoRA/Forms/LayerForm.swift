@@ -45,9 +45,10 @@ public enum LayerForms {
 
   /// Known by their tensors, so that the message can call them by name.
   static let unsupported: [(name: String, parts: [AdapterKey.Part])] = [
-    ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight"].map(AdapterKey.Part.init)),
-    ("OFT or BOFT", ["oft_blocks", "oft_diag", "rescale"].map(AdapterKey.Part.init)),
-    ("(IA)³", [AdapterKey.Part("on_input")]),
+    ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"].map(AdapterKey.Part.init)),
+    ("OFT or BOFT", ["oft_blocks", "oft_diag", "oft_R.weight", "rescale"].map(AdapterKey.Part.init)),
+    ("T-LoRA", ["q_layer.weight", "p_layer.weight", "lambda_layer"].map(AdapterKey.Part.init)),
+    ("(IA)³", [AdapterKey.Part("on_input"), weight]),
     ("a replaced weight", [AdapterKey.Part("set_weight")]),
   ]
 
@@ -56,9 +57,15 @@ public enum LayerForms {
 
   static let bias = AdapterKey.Part("bias")
 
+  private static let weight = AdapterKey.Part("weight")
+
   /// Every part that any form has.
   static let parts: [AdapterKey.Part] =
     all.flatMap { $0.parts } + Magnitude.parts + vectors + unsupported.flatMap(\.parts) + [.alpha]
+
+  /// Those that tell an adapter from a checkpoint, of which every layer has a weight and a bias; for dialects that name layers as
+  /// checkpoints do.
+  static let partsOfNoCheckpoint = parts.filter { $0 != weight && $0 != bias }
 }
 
 /// The tensors of one layer, checked to be finite numbers except for alpha.
