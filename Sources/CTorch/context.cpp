@@ -3,6 +3,9 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#ifdef __linux__
+#include <dlfcn.h>
+#endif
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -28,7 +31,9 @@ ct_error ct_generator_set_state(ct_generator held, ct_tensor state) {
   return guarded([&] { generator(held)->set_state(borrowed(state)); });
 }
 
-void ct_set_threads(int32_t count) { at::set_num_threads(count); }
+ct_error ct_set_threads(int32_t count) {
+  return guarded([&] { at::set_num_threads(count); });
+}
 
 int32_t ct_threads(void) { return at::get_num_threads(); }
 
@@ -41,20 +46,33 @@ void ct_keep_freed_memory(void) {
 #endif
 }
 
-bool ct_has_cuda(void) { return at::hasCUDA(); }
+bool ct_has_cuda(void) {
+#ifdef __linux__
+  // The GPU half of a CUDA build registers itself when it is loaded, and nothing here is linked to it: the same program runs with either
+  // build. Its place is that of libtorch_cpu. libtorch looks for it once, so this comes first.
+  static void *const gpu_half = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
+  (void)gpu_half;
+#endif
+  return at::hasCUDA();
+}
 
 bool ct_has_mps(void) { return at::hasMPS(); }
 
 const char *ct_version(void) { return TORCH_VERSION; }
 
-int32_t ct_autocast(ct_device number) {
-  const auto type = device(number).type();
-  return at::autocast::is_autocast_enabled(type) ? static_cast<int32_t>(at::autocast::get_autocast_dtype(type)) : -1;
+ct_error ct_autocast(ct_device number, int32_t *dtype) {
+  return guarded([&] {
+    const auto type = device(number).type();
+    // Shapes alone are computed in no type.
+    const bool isOn = type != at::kMeta && at::autocast::is_autocast_enabled(type);
+    *dtype = isOn ? static_cast<int32_t>(at::autocast::get_autocast_dtype(type)) : -1;
+  });
 }
 
 ct_error ct_set_autocast(ct_device number, int32_t dtype) {
   return guarded([&] {
     const auto type = device(number).type();
+    if (type == at::kMeta) return;
     at::autocast::set_autocast_enabled(type, dtype >= 0);
     if (dtype >= 0) at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(dtype));
     // libtorch's cache of casts is one for all threads: whether a weight is cast once or twice, and its gradient added up in

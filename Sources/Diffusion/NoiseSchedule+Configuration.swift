@@ -90,12 +90,20 @@ extension NoiseSchedule.Configuration: Codable {
   }
 
   /// Schedulers whose settings mean the same in all of them (diffusers: KarrasDiffusionSchedulers).
-  private static let classNames = [
-    "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
-    "DEISMultistepScheduler", "UniPCMultistepScheduler", "DPMSolverSDEScheduler",
-  ]
+  private static let classNames =
+    [
+      "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+      "HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
+      "DPMSolverSinglestepScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
+      "DEISMultistepScheduler", "UniPCMultistepScheduler", "DPMSolverSDEScheduler",
+    ] + consistencyClassNames
+
+  /// Of models distilled for a few large steps of a sampler of their own. Their noise is Stable Diffusion's, which these classes have as
+  /// the default (diffusers: schedulers/scheduling_lcm.py, scheduling_tcd.py).
+  private static let consistencyClassNames = ["LCMScheduler", "TCDScheduler"]
+
+  /// Whether the model was distilled for a sampler that is not among those here.
+  public var isConsistencyModel: Bool { Self.consistencyClassNames.contains(className) }
 
   private static var fixed: KeyValuePairs<String, [SettingValue]> {
     [
@@ -118,12 +126,14 @@ extension NoiseSchedule.Configuration: Codable {
     try decoder.requireSupported(Self.fixed)
     let container = try decoder.container(keyedBy: CodingKeys.self)
     let hasSpacing = try container.decodeIfPresent(String.self, forKey: .timestepSpacing) != nil
+    let className = try container.setting(.className, default: "EulerDiscreteScheduler")
+    let usual = Self.consistencyClassNames.contains(className) ? Self.stableDiffusion : Self()
     self.init(
-      className: try container.setting(.className, default: "EulerDiscreteScheduler"),
+      className: className,
       numTrainTimesteps: try container.setting(.numTrainTimesteps, default: 1000),
-      betaStart: try container.setting(.betaStart, default: 0.0001),
-      betaEnd: try container.setting(.betaEnd, default: 0.02),
-      betaSchedule: try container.choice(.betaSchedule, default: .linear),
+      betaStart: try container.setting(.betaStart, default: usual.betaStart),
+      betaEnd: try container.setting(.betaEnd, default: usual.betaEnd),
+      betaSchedule: try container.choice(.betaSchedule, default: usual.betaSchedule),
       trainedBetas: try container.decodeIfPresent([Double].self, forKey: .trainedBetas),
       predictionType: try container.choice(.predictionType, default: .epsilon),
       timestepSpacing: hasSpacing ? try container.choice(.timestepSpacing, default: .linspace) : nil,

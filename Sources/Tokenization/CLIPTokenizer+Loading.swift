@@ -21,6 +21,17 @@ extension CLIPTokenizer {
   }
 }
 
+extension CLIPTokenizer {
+  /// Paths of what `init(folder:)` can read, as far as it is there.
+  package static func files(in folder: String) -> [String] {
+    let folder = TokenizerFolder(url: URL(filePath: folder))
+    let isOneFile = folder.has(TokenizerFile.tokenizer)
+    let model = isOneFile ? [TokenizerFile.tokenizer] : [TokenizerFile.vocabulary, TokenizerFile.merges]
+    return (model + [TokenizerFile.configuration, TokenizerFile.specialTokens, TokenizerFile.addedTokens])
+      .filter(folder.has).map(folder.path)
+  }
+}
+
 /// Vocabulary and merges as read from either layout.
 private struct ModelParts {
   let vocabulary: OrderedDictionary<String, Int>

@@ -5,8 +5,10 @@ extension CLIPTokenizer {
   /// Writes the folder that diffusers pipelines and transformers' `CLIPTokenizer` load: `vocab.json` and `merges.txt`,
   /// `tokenizer.json` with the same content, `tokenizer_config.json` and `special_tokens_map.json`.
   ///
-  /// The folder is made if it is missing; files of these names in it are replaced. Equal tokenizers write equal bytes.
-  public func save(to folder: URL) throws(TokenizerError) {
+  /// The folder is made if it is missing. Equal tokenizers write equal bytes.
+  ///
+  /// - Parameter overwrite: whether files of these names may be replaced.
+  public func save(to folder: URL, overwrite: Bool = false) throws(TokenizerError) {
     let lines = ["#version: 0.2"] + merges.map { "\($0.left) \($0.right)" }
     let files = [
       (TokenizerFile.vocabulary, vocabularyJSON.text()),
@@ -22,6 +24,9 @@ extension CLIPTokenizer {
     }
     for (name, text) in files {
       let url = folder.appending(path: name)
+      guard overwrite || !FileManager.default.fileExists(atPath: url.path) else {
+        throw .inaccessibleFile(path: url.path, reason: "it is there already; save with overwrite: true to replace it")
+      }
       do {
         try Data(text.utf8).write(to: url, options: .atomic)
       } catch {

@@ -2,6 +2,7 @@ import Diffusion
 import Foundation
 import OrderedCollections
 import SafeTensors
+import TestFiles
 import TestSupport
 import Testing
 import Tokenization

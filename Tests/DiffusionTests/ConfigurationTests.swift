@@ -1,7 +1,7 @@
 import Diffusion
 import Foundation
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 

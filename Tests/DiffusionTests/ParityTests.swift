@@ -1,6 +1,6 @@
 import Diffusion
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 

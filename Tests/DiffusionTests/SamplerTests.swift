@@ -1,5 +1,6 @@
 import Diffusion
 import Foundation
+import TestFiles
 import TestSupport
 import Testing
 import Torch

@@ -4,6 +4,7 @@ import Foundation
 import LayerNames
 import OrderedCollections
 import SafeTensors
+import TestFiles
 import TestSupport
 import Testing
 import Tokenization

@@ -1,6 +1,7 @@
 import Diffusion
 import Foundation
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch

@@ -51,7 +51,7 @@ import Torch
       (["RANK": "1"], "RANK is set and WORLD_SIZE is not; several processes need both, and one process needs neither"),
       (["WORLD_SIZE": "2"], "WORLD_SIZE is set and RANK is not"),
       (["WORLD_SIZE": "2", "RANK": "2"], "RANK is \"2\"; expected a whole number from 0 to 1"),
-      (["WORLD_SIZE": "0", "RANK": "0"], "WORLD_SIZE is \"0\"; expected a whole number from 1 on"),
+      (["WORLD_SIZE": "0", "RANK": "0"], "WORLD_SIZE is \"0\"; expected a whole number from 1 to 2147483647"),
       (["WORLD_SIZE": "two", "RANK": "0"], "WORLD_SIZE is \"two\""),
       (["WORLD_SIZE": "2", "RANK": "0"], "RANK is set and MASTER_ADDR is not"),
       (["WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a"], "RANK is set and MASTER_PORT is not"),

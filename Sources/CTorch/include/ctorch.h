@@ -150,7 +150,7 @@ void ct_meter_release(ct_meter meter);
 
 // MARK: process
 
-void ct_set_threads(int32_t count);
+ct_error ct_set_threads(int32_t count);
 int32_t ct_threads(void);
 /// Lets the C library keep freed memory instead of returning it to the system; does nothing but on glibc.
 void ct_keep_freed_memory(void);
@@ -158,7 +158,7 @@ bool ct_has_cuda(void);
 bool ct_has_mps(void);
 const char *ct_version(void);
 /// The type that autocast on a device type of this thread casts to; -1 when it is off.
-int32_t ct_autocast(ct_device device);
+ct_error ct_autocast(ct_device device, int32_t *dtype);
 /// Sets the type that autocast on a device type of this thread casts to; -1 turns it off. No cast is kept.
 ct_error ct_set_autocast(ct_device device, int32_t dtype);
 

@@ -24,16 +24,19 @@ public struct Checkpoint: Sendable {
     /// Weights need not be there.
     public var configuration: String?
     public var predictionType: NoiseSchedule.PredictionType?
+    /// Which timesteps samplers visit: of a distilled model in one file, that it was made for (`trailing` for SDXL Turbo and Lightning).
+    public var timestepSpacing: NoiseSchedule.TimestepSpacing?
 
     public init(
       variant: String? = nil, vae: String? = nil, tokenizer: String? = nil, configuration: String? = nil,
-      predictionType: NoiseSchedule.PredictionType? = nil
+      predictionType: NoiseSchedule.PredictionType? = nil, timestepSpacing: NoiseSchedule.TimestepSpacing? = nil
     ) {
       self.variant = variant
       self.vae = vae
       self.tokenizer = tokenizer
       self.configuration = configuration
       self.predictionType = predictionType
+      self.timestepSpacing = timestepSpacing
     }
   }
 
@@ -70,6 +73,7 @@ public struct Checkpoint: Sendable {
   /// What the model consists of and how it was trained.
   func pipeline() throws -> PipelineDescription {
     var pipeline = try layout.pipeline()
+    if let chosen = choices.timestepSpacing { pipeline.schedule.timestepSpacing = chosen }
     if let chosen = choices.predictionType {
       pipeline.schedule.predictionType = chosen
       try ConfigurationError.naming(path) { try pipeline.schedule.validate() }
@@ -128,25 +132,13 @@ public struct Checkpoint: Sendable {
     return shapes
   }
 
-  /// The files that the model can be made of.
+  /// The files that the model is made of: of several precisions of a part, those of the one that is read.
   public var files: [String] {
-    let texts = [".json", ".txt"]
-    let parts = ["scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"]
-    func files(in folder: String, _ endings: [String]) -> [String] {
-      if ModelFolder.isFile(folder) { return [folder] }
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: folder))?.sorted() ?? []
-      return names.filter { name in endings.contains { name.hasSuffix($0) } }.map { "\(folder)/\($0)" }
-    }
-    func files(of pipeline: String, _ endings: [String]) -> [String] {
-      // A whole model in one file beside the folders is not read.
-      files(in: pipeline, [CheckpointFolder.indexFile]) + parts.flatMap { files(in: "\(pipeline)/\($0)", endings) }
-    }
-    var found = ModelFolder.isFile(path) ? [path] : files(of: path, texts + [".safetensors"])
-    if let vae = choices.vae { found += files(in: vae, texts + [".safetensors"]) }
-    if let configuration = choices.configuration { found += files(of: configuration, texts) }
+    var found = (layout as? CheckpointFolder)?.files ?? [path]
+    if let vae = choices.vae { found += (try? ModelFolder(path: vae))?.files(of: CheckpointFolder.autoencoder) ?? [vae] }
+    if let folder = choices.configuration.flatMap({ try? CheckpointFolder(path: $0) }) { found += folder.descriptions }
     if let folder = choices.tokenizer ?? (layout as? SingleFile)?.folderOfTokenizers {
-      let isShared = TokenizerFolders.isTokenizer(folder)
-      found += (isShared ? [folder] : ["tokenizer", "tokenizer_2"].map { "\(folder)/\($0)" }).flatMap { files(in: $0, texts) }
+      found += (try? TokenizerFolders(path: folder))?.files ?? []
     }
     return Array(OrderedSet(found))
   }
@@ -195,6 +187,14 @@ struct TokenizerFolders {
     let tokenizer = try CLIPTokenizer(folderPath: folder)
     guard isShared, let token = try padToken() else { return (tokenizer, folder) }
     return (try tokenizer.padding(with: token), folder)
+  }
+
+  /// Texts of all tokenizers.
+  var files: [String] {
+    (isShared ? [path] : CheckpointFolder.tokenizers.map { "\(path)/\($0)" }).flatMap { folder in
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: folder))?.sorted() ?? []
+      return names.filter { $0.hasSuffix(".json") || $0.hasSuffix(".txt") }.map { "\(folder)/\($0)" }
+    }
   }
 
   static func isTokenizer(_ path: String) -> Bool {

@@ -1,3 +1,4 @@
+import OrderedCollections
 import Tokenization
 
 /// A whole text-to-image model in diffusers' layout: a folder for each of its parts.
@@ -7,7 +8,11 @@ struct CheckpointFolder: Sendable {
   let variant: String?
 
   static let indexFile = "model_index.json"
-  private static let networks = ["unet", "vae", "text_encoder", "text_encoder_2"]
+  private static let scheduleFile = "scheduler_config.json"
+  static let autoencoder = "vae"
+  private static let textEncoders = OrderedSet(ModelFamily.all.flatMap(\.textEncoders).map(\.encoder))
+  private static let networks = ["unet", autoencoder] + textEncoders
+  static let tokenizers = OrderedSet(ModelFamily.all.flatMap(\.textEncoders).map(\.tokenizer))
 
   /// - Throws: `CheckpointError` where there is no such folder, or none of its networks is there in the variant.
   init(path: String, variant: String? = nil) throws {
@@ -16,6 +21,17 @@ struct CheckpointFolder: Sendable {
     // diffusers: pipelines/pipeline_loading_utils.py _identify_model_variants
     guard let variant, !Self.networks.contains(where: { (try? part($0))?.variant != nil }) else { return }
     throw CheckpointError(path: path, reason: .noVariant(variant, expected: ModelFolder.weightNames(variant)))
+  }
+
+  /// What says how the model is put together: the files of settings and of tokenizers.
+  var descriptions: [String] {
+    let settings = [Self.indexFile, "scheduler/\(Self.scheduleFile)"] + Self.networks.map { "\($0)/config.json" }
+    return settings.map { "\(path)/\($0)" }.filter(ModelFolder.isFile) + ((try? TokenizerFolders(path: path))?.files ?? [])
+  }
+
+  /// All files that the model is made of, as far as they are there. A whole model in one file beside the folders is not read.
+  var files: [String] {
+    descriptions + Self.networks.flatMap { network in (try? part(network))?.files(of: network) ?? [] }
   }
 
   /// The folder of one part, such as `unet`, in the variant where it has that.
@@ -45,15 +61,15 @@ extension CheckpointFolder: CheckpointLayout {
   }
 
   func schedule() throws -> NoiseSchedule.Configuration {
-    try part("scheduler").configuration(NoiseSchedule.Configuration.self, file: "scheduler_config.json")
+    try part("scheduler").configuration(NoiseSchedule.Configuration.self, file: Self.scheduleFile)
   }
 
   func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> { try part("unet").unetSource() }
 
-  func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration> { try part("vae").vaeSource() }
+  func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration> { try part(Self.autoencoder).vaeSource() }
 
   func vaeConfiguration() throws -> AutoencoderKL.Configuration {
-    try part("vae").configuration(AutoencoderKL.Configuration.self)
+    try part(Self.autoencoder).configuration(AutoencoderKL.Configuration.self)
   }
 
   func textEncoderSource(_ index: Int, of family: ModelFamily) throws -> ModelSource<CLIPTextModel.Configuration> {

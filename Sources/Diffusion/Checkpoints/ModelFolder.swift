@@ -61,6 +61,14 @@ public struct ModelFolder: Sendable {
     return ([file] + shards).map { "\(path)/\($0)" }
   }
 
+  /// The settings and the weights of a network, as far as they are there.
+  ///
+  /// - Parameter network: its folder in a pipeline, such as `unet`.
+  func files(of network: String) -> [String] {
+    let stem = network.hasPrefix("text_encoder") ? Self.transformersStem : Self.diffusersStem
+    return [configurationFile].filter(Self.isFile) + ((try? weightFiles(stem: stem)) ?? [])
+  }
+
   private func weightsFile(_ stem: String) throws -> String {
     let candidates = (variant.map { [$0] } ?? [nil, "fp16"]).map { Self.weightNames(stem, $0) }
     // Where there are both, diffusers takes the index (models/modeling_utils.py), as saving a large model leaves an older whole file

@@ -227,7 +227,7 @@ extension UNet2DConditionModel.Configuration: Codable {
     let hasMidBlock = try !container.contains(.midBlockType) || !container.decodeNil(forKey: .midBlockType)
     let hasAddition = try container.contains(.additionEmbedType) && !container.decodeNil(forKey: .additionEmbedType)
     self.init(
-      sampleSize: try container.decodeIfPresent(OneOrMany.self, forKey: .sampleSize),
+      sampleSize: try Self.sampleSize(in: container),
       inChannels: try container.setting(.inChannels, default: 4),
       outChannels: try container.setting(.outChannels, default: 4),
       centerInputSample: try container.setting(.centerInputSample, default: false),
@@ -253,6 +253,16 @@ extension UNet2DConditionModel.Configuration: Codable {
       additionTimeEmbedDim: try container.decodeIfPresent(Int.self, forKey: .additionTimeEmbedDim),
       projectionClassEmbeddingsInputDim: try container.decodeIfPresent(
         Int.self, forKey: .projectionClassEmbeddingsInputDim))
+  }
+
+  /// What was saved before diffusers 0.9 says 32 and was trained on 64 (diffusers: pipelines/stable_diffusion/pipeline_stable_diffusion.py).
+  private static func sampleSize(in container: KeyedDecodingContainer<CodingKeys>) throws -> OneOrMany? {
+    let size = try container.decodeIfPresent(OneOrMany.self, forKey: .sampleSize)
+    guard case .one(let side) = size, side < 64, let version = try container.decodeIfPresent(String.self, forKey: .version) else {
+      return size
+    }
+    let numbers = version.split(separator: ".").prefix(2).map { Int($0) ?? 0 }
+    return numbers.lexicographicallyPrecedes([0, 9]) ? 64 : size
   }
 
   public func encode(to encoder: any Encoder) throws {

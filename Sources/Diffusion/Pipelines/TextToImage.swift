@@ -76,7 +76,7 @@ public struct TextToImage: Sendable {
     guard !prompts.isEmpty else { throw TextToImageError.noPrompts }
     guard count > 0 else { throw TextToImageError.count(count) }
     let (width, height) = try model.pictureSize(width: width, height: height)
-    let plan = try sampler.plan(model.schedule, steps: steps)
+    let plan = try withTorchErrors { try sampler.plan(model.schedule, steps: steps) }
     let sources = (pictures ?? 0..<total).map(source)
     let noiseSource = NoiseSource(sources.map { Generator(seed: $0.seed) }, dtype: model.dtype)
     let denoiser = try withTorchErrors {
@@ -85,10 +85,10 @@ public struct TextToImage: Sendable {
         return variants.isEmpty ? denoiser() : VariantMixture(variants, denoiser: denoiser)
       }
     }
-    let noise = noiseSource(
-      [model.unet.configuration.inChannels, height / model.vae.scale, width / model.vae.scale], device: model.device)
     return try withTorchErrors {
-      try sampler.sample(denoiser, noise: noise, plan: plan, fresh: noiseSource, observer: observer)
+      let noise = noiseSource(
+        [model.unet.configuration.inChannels, height / model.vae.scale, width / model.vae.scale], device: model.device)
+      return try sampler.sample(denoiser, noise: noise, plan: plan, fresh: noiseSource, observer: observer)
     }
   }
 

@@ -28,7 +28,7 @@ private final class CheckpointNode {
     self.inputs = inputs
     self.body = body
     device = inputs.first?.device ?? .cpu
-    autocast = ct_autocast(device.code)
+    autocast = autocastState(on: device)
   }
 
   func run(_ inputs: [Tensor]) -> Tensor { withAutocast(autocast, on: device) { body(inputs) } }

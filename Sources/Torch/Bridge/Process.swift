@@ -8,7 +8,10 @@ public enum Engine {
   /// Threads of one operation. Results of a run are reproducible for the same number.
   public static var threads: Int {
     get { Int(ct_threads()) }
-    set { ct_set_threads(Int32(newValue)) }
+    set {
+      precondition(newValue > 0, "\(newValue) threads: expected at least 1")
+      check("set_num_threads", ct_set_threads(Int32(newValue)))
+    }
   }
 
   /// Keeps freed memory for the next tensor instead of giving it back to the system (glibc; elsewhere nothing changes).
@@ -24,9 +27,16 @@ public func autocast<Result>(to dtype: DType, device: Device = .cpu, _ body: () 
   try withAutocast(dtype.rawValue, on: device, body)
 }
 
-/// Runs `body` in a state of autocast that `ct_autocast` gave, then puts back what was.
+/// What autocast on a device casts to; -1 when it is off.
+func autocastState(on device: Device) -> Int32 {
+  var state: Int32 = -1
+  check("autocast", ct_autocast(device.code, &state))
+  return state
+}
+
+/// Runs `body` in a state of autocast that `autocastState` gave, then puts back what was.
 func withAutocast<Result>(_ state: Int32, on device: Device, _ body: () throws -> Result) rethrows -> Result {
-  let former = ct_autocast(device.code)
+  let former = autocastState(on: device)
   check("autocast", ct_set_autocast(device.code, state))
   defer { check("autocast", ct_set_autocast(device.code, former)) }
   return try body()

@@ -22,6 +22,9 @@ public struct LaunchEnvironment: Sendable, Equatable {
     self.attempt = attempt
   }
 
+  /// c10d counts in 32 bits.
+  private static let mostProcesses = Int(Int32.max)
+
   /// Reads the variables of this process; nil where it is the only one.
   ///
   /// - Throws: `LaunchError` for variables that do not go together.
@@ -31,13 +34,13 @@ public struct LaunchEnvironment: Sendable, Equatable {
     let size: Int
     var slurm = false
     if reader.has("RANK") || reader.has("WORLD_SIZE") {
-      size = try reader.number("WORLD_SIZE", 1...Int.max, beside: "RANK")
+      size = try reader.number("WORLD_SIZE", 1...Self.mostProcesses, beside: "RANK")
       rank = try reader.number("RANK", 0...(size - 1), beside: "WORLD_SIZE")
       localRank = reader.has("LOCAL_RANK") ? try reader.number("LOCAL_RANK", 0...(size - 1), beside: "RANK") : nil
     } else if reader.has("SLURM_STEP_NUM_TASKS") {
       // Set by srun. A batch script itself has SLURM_NTASKS, too, and is one process all the same.
       slurm = true
-      size = try reader.number("SLURM_STEP_NUM_TASKS", 1...Int.max, beside: "SLURM_PROCID")
+      size = try reader.number("SLURM_STEP_NUM_TASKS", 1...Self.mostProcesses, beside: "SLURM_PROCID")
       rank = try reader.number("SLURM_PROCID", 0...(size - 1), beside: "SLURM_STEP_NUM_TASKS")
       localRank = reader.has("SLURM_LOCALID") ? try reader.number("SLURM_LOCALID", 0...(size - 1), beside: "SLURM_PROCID") : nil
     } else {

@@ -50,7 +50,7 @@ enum OneDNN {
   private static func takes(_ tensors: [Tensor]) -> Bool {
     guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 && operators?.computesBfloat16 == true
     else { return false }
-    return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && ct_autocast(Device.cpu.code) < 0
+    return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && autocastState(on: .cpu) < 0
   }
 
   // MARK: linear
@@ -127,7 +127,8 @@ enum OneDNN {
         call(
           operators.reorderedConvolution, .tensor(weight), paddings, strides, .ints([1, 1]), .int(1), .ints(x.shape))
       }
-      reordered = ReorderedWeight(weight: ordered, version: weight.version)
+      // After a failure, which is thrown later, it is no weight.
+      if pendingTorchError == nil { reordered = ReorderedWeight(weight: ordered, version: weight.version) }
     }
     let ordered = reordered.flatMap { $0.version == weight.version ? $0.weight : nil }
     let output = withoutGrad {

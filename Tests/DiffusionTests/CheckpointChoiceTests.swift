@@ -1,0 +1,87 @@
+import Diffusion
+import Foundation
+import TestFiles
+import TestSupport
+import Testing
+import Tokenization
+import Torch
+
+@Suite("what a checkpoint is made of, and what may be said about it")
+struct CheckpointChoiceTests {
+  private func names(_ checkpoint: Checkpoint) -> [String] {
+    checkpoint.files.map { String($0.dropFirst(checkpoint.path.count + 1)) }
+  }
+
+  @Test("of two precisions, the one that is read is named, and the other changes nothing")
+  func files() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.copy("pipelines/sdxl")
+    let whole = try names(Checkpoint(path: path))
+    #expect(whole.contains("model_index.json") && whole.contains("scheduler/scheduler_config.json"))
+    for part in ["unet", "vae"] {
+      #expect(whole.contains("\(part)/config.json") && whole.contains("\(part)/diffusion_pytorch_model.safetensors"))
+    }
+    for part in ["text_encoder", "text_encoder_2"] {
+      #expect(whole.contains("\(part)/config.json") && whole.contains("\(part)/model.safetensors"))
+    }
+    #expect(whole.contains("tokenizer_2/vocab.json"))
+    let unet = "\(path)/unet/diffusion_pytorch_model"
+    try FileManager.default.copyItem(atPath: "\(unet).safetensors", toPath: "\(unet).half.safetensors")
+    #expect(try names(Checkpoint(path: path)) == whole)
+    let half = try names(Checkpoint(path: path, .init(variant: "half")))
+    #expect(half == whole.map { $0.hasPrefix("unet/diffusion") ? "unet/diffusion_pytorch_model.half.safetensors" : $0 })
+  }
+
+  @Test("pictures of U-Nets from before diffusers 0.9 are of 512 pixels, whatever they say")
+  func oldSampleSize() throws {
+    func size(_ settings: String) throws -> OneOrMany? {
+      try JSONDecoder().decode(UNet2DConditionModel.Configuration.self, from: Data("{\(settings)}".utf8)).sampleSize
+    }
+    for version in ["0.6.0", "0.8.0.dev0", "0.8.1"] {
+      #expect(try size(#""_diffusers_version": "\#(version)", "sample_size": 32"#) == 64)
+    }
+    #expect(try size(#""_diffusers_version": "0.6.0", "sample_size": 96"#) == 96)
+    #expect(try size(#""_diffusers_version": "0.6.0""#) == nil)
+    for version in ["0.9.0", "0.10.2", "0.42.1", "1.0.0"] {
+      #expect(try size(#""_diffusers_version": "\#(version)", "sample_size": 32"#) == 32)
+    }
+    #expect(try size(#""sample_size": 32"#) == 32)
+  }
+
+  @Test("of models distilled for few steps, what training needs is known", arguments: ["LCMScheduler", "TCDScheduler"])
+  func consistencyModels(name: String) throws {
+    let read = try JSONDecoder().decode(
+      NoiseSchedule.Configuration.self, from: Data(#"{"_class_name": "\#(name)", "prediction_type": "epsilon"}"#.utf8))
+    #expect(read.isConsistencyModel && read.className == name)
+    #expect((read.betaStart, read.betaEnd) == (0.00085, 0.012) && read.betaSchedule == .scaledLinear)
+    #expect(!NoiseSchedule.Configuration.stableDiffusion.isConsistencyModel)
+  }
+
+  @Test("timesteps of a distilled model are those that it was made for")
+  func spacing() throws {
+    let checkpoint = try Checkpoint(path: "\(goldens)/pipelines/sdxl", .init(timestepSpacing: .trailing))
+    let model = try DiffusionModel(checkpoint)
+    let steps = try Sampler.euler.plan(model.schedule, steps: 4).steps.map(\.from.timestep)
+    // scheduling_euler_discrete.py: round(arange(1000, 0, -250)) - 1
+    #expect(steps == [999, 749, 499, 249])
+  }
+
+  @Test("a tokenizer is not replaced unasked")
+  func tokenizer() throws {
+    let folder = try TemporaryFolder()
+    let place = URL(filePath: folder("tokenizer"))
+    let tokenizer = try CLIPTokenizer(folder: URL(filePath: "\(goldens)/pipelines/sdxl/tokenizer"))
+    try tokenizer.save(to: place)
+    let error = try #require(throws: TokenizerError.self) { try tokenizer.save(to: place) }
+    #expect("\(error)".contains("it is there already"))
+    try tokenizer.save(to: place, overwrite: true)
+  }
+
+  @Test("autocast on shapes alone changes nothing")
+  func autocastOnMeta() {
+    let product = autocast(to: .bfloat16, device: .meta) {
+      Tensor.zeros([2, 3], device: .meta).matmul(Tensor.zeros([3, 4], device: .meta))
+    }
+    #expect(product.shape == [2, 4] && product.dtype == .float32)
+  }
+}
