@@ -10,15 +10,43 @@ enum ExifOrientation: Int, CaseIterable {
   case rightBottom = 7
   case leftBottom = 8
 
-  /// The orientation a JPEG file states. A file without one, or with EXIF data that make no sense, is upright: a
+  /// The orientation that a file states. A file without one, or with EXIF data that make no sense, is upright: a
   /// broken note about a picture is no reason to refuse the picture.
-  init(jpeg bytes: [UInt8]) {
-    self = Self.exifBlock(jpeg: bytes).flatMap(Self.init(exif:)) ?? .topLeft
+  init(of bytes: [UInt8], format: ImageFormat) {
+    let block =
+      switch format {
+      case .png: Self.chunk("eXIf", of: bytes[8...], isPNG: true)
+      case .jpeg: Self.exifBlock(jpeg: bytes)
+      case .webp: Self.chunk("EXIF", of: bytes[12...], isPNG: false)
+      }
+    self = block.map(Self.withoutIdentification).flatMap(Self.init(exif:)) ?? .topLeft
   }
 
-  /// The contents of the first APP1 segment that holds EXIF, after its six bytes of identification.
+  private static let identification: [UInt8] = [0x45, 0x78, 0x69, 0x66, 0, 0]  // "Exif", two zeros
+
+  /// JPEG always has it, WebP by some writers, PNG never.
+  private static func withoutIdentification(_ block: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    block.starts(with: identification) ? block.dropFirst(identification.count) : block
+  }
+
+  /// The contents of the first chunk of a name, in PNG (size before name, big-endian, a checksum after) or in RIFF (name before size,
+  /// little-endian, even lengths).
+  private static func chunk(_ name: String, of bytes: ArraySlice<UInt8>, isPNG: Bool) -> ArraySlice<UInt8>? {
+    var rest = bytes
+    while rest.count >= 8 {
+      let (first, second) = (rest.prefix(4), rest.dropFirst(4).prefix(4))
+      let digits = isPNG ? Array(first) : Array(second.reversed())
+      let size = digits.reduce(0) { $0 << 8 | Int($1) }
+      let contents = rest.dropFirst(8).prefix(size)
+      guard contents.count == size else { return nil }
+      if (isPNG ? second : first).elementsEqual(name.utf8) { return contents }
+      rest = rest.dropFirst(8 + size + (isPNG ? 4 : size % 2))
+    }
+    return nil
+  }
+
+  /// The contents of the first APP1 segment that holds EXIF.
   private static func exifBlock(jpeg bytes: [UInt8]) -> ArraySlice<UInt8>? {
-    let identification: [UInt8] = [0x45, 0x78, 0x69, 0x66, 0, 0]  // "Exif", two zeros
     let endOfHeaders: Set<UInt8> = [0xD9, 0xDA]  // end of image, start of scan
     var position = 2  // after the start-of-image marker
     while position + 4 <= bytes.count, bytes[position] == 0xFF {
@@ -33,7 +61,7 @@ enum ExifOrientation: Int, CaseIterable {
       let end = position + 2 + length
       guard length >= 2, end <= bytes.count else { return nil }
       let contents = bytes[(position + 4)..<end]
-      if marker == 0xE1, contents.starts(with: identification) { return contents.dropFirst(identification.count) }
+      if marker == 0xE1, contents.starts(with: identification) { return contents }
       position = end
     }
     return nil

@@ -15,9 +15,10 @@ extension Image {
   /// Decodes a PNG, JPEG or WebP file in memory, told apart by content.
   ///
   /// - PNG: every colour type and bit depth, interlaced or not; 16 bits are rounded to 8.
-  /// - JPEG: grey, YCbCr, RGB, CMYK and YCCK; the picture is turned as its EXIF orientation says. Inks are taken as
-  ///   inverted, as Adobe writes them, and mixed as (255 - ink)(255 - black) / 255, which is what Pillow does.
+  /// - JPEG: grey, YCbCr, RGB, CMYK and YCCK. Inks are taken as inverted, as Adobe writes them, and mixed as
+  ///   (255 - ink)(255 - black) / 255, which is what Pillow does.
   /// - WebP: lossy and lossless, no animations.
+  /// - The picture is turned as its EXIF orientation says, in any format.
   /// - Transparency is composited over white.
   ///
   /// - Parameter name: what errors call the picture, such as its path.
@@ -40,7 +41,7 @@ extension Image {
     }
     let pixels = Array(UnsafeBufferPointer(start: result.bytes, count: result.count))
     let stored = Image(width: Int(result.width), height: Int(result.height), pixels: pixels)
-    self = format == .jpeg ? stored.upright(from: ExifOrientation(jpeg: bytes)) : stored
+    self = stored.upright(from: ExifOrientation(of: bytes, format: format))
   }
 
   static func fileContents(_ path: String) throws -> [UInt8] {

@@ -11,7 +11,8 @@ import Foundation
 ///   stand beside pictures made here: `run.json`, and `NAME.png.json` beside `NAME.png`.
 ///
 /// Anything else is an error that names it, as a picture silently left out would change a training run.
-/// Prompts are UTF-8; white space around them does not count. All pictures are held in memory.
+/// Prompts are UTF-8 and of one line: white space around them does not count, and a line break is a space. All pictures are held
+/// in memory.
 public struct ImageFolder: Sendable {
   /// A picture of the folder.
   public struct Picture: Sendable {
@@ -33,23 +34,49 @@ public struct ImageFolder: Sendable {
   /// - Throws: `ImageError`, which names the file that is at fault.
   public init(contentsOf path: String) throws {
     self.path = path
-    var images: [(name: String, image: Image)] = []
-    var texts: [(name: String, bytes: [UInt8])] = []
-    for name in try Self.visibleNames(in: path) {
-      let file = Self.join(path, name)
-      let bytes = try Image.fileContents(file)
-      if ImageFormat(of: bytes) == nil, name.lowercased().hasSuffix(".txt") {
-        texts.append((name, bytes))
-      } else {
-        images.append((name, try Image(decoding: bytes, name: file)))
-      }
-    }
-    let prompts = try Prompts(texts: texts, pictureNames: images.map(\.name), folder: path)
+    let content = try Self.content(of: path)
+    let images = try content.pictures.map { name in (name: name, image: try Image(contentsOf: Self.join(path, name))) }
+    let prompts = try Prompts(texts: content.texts, pictureNames: content.pictures, folder: path)
     if images.isEmpty {
       throw ImageError.invalidFolder(path: path, reason: "no pictures in this folder; expected PNG, JPEG or WebP files")
     }
-    captions = texts.map(\.name)
+    captions = content.texts.map(\.name)
     pictures = images.map { Picture(name: $0.name, image: $0.image, prompt: prompts[$0.name]) }
+  }
+
+  /// Names of the pictures of a folder, of which there may be none, sorted.
+  ///
+  /// - Throws: `ImageError` for all that `init(contentsOf:)` refuses but pictures that cannot be decoded, which takes long to tell.
+  public static func pictureNames(in path: String) throws -> [String] {
+    let content = try content(of: path)
+    _ = try Prompts(texts: content.texts, pictureNames: content.pictures, folder: path)
+    return content.pictures
+  }
+
+  private static func content(
+    of path: String
+  ) throws -> (pictures: [String], texts: [(name: String, bytes: [UInt8])]) {
+    var pictures: [String] = []
+    var texts: [(name: String, bytes: [UInt8])] = []
+    for name in try visibleNames(in: path) {
+      let file = join(path, name)
+      if isPicture(file) {
+        pictures.append(name)
+        continue
+      }
+      let bytes = try Image.fileContents(file)
+      guard name.lowercased().hasSuffix(".txt") else { throw ImageFormat.unknown(bytes, name: file) }
+      texts.append((name, bytes))
+    }
+    return (pictures, texts)
+  }
+
+  /// Whether the first bytes say so; not where there are none to read.
+  private static func isPicture(_ path: String) -> Bool {
+    guard let file = FileHandle(forReadingAtPath: path) else { return false }
+    defer { try? file.close() }
+    guard let start = try? file.read(upToCount: 16) else { return false }
+    return ImageFormat(of: start) != nil
   }
 
   private static func visibleNames(in path: String) throws -> [String] {
@@ -102,9 +129,9 @@ private struct Prompts {
         throw ImageError.invalidFolder(path: path, reason: "empty or not UTF-8; expected a prompt as UTF-8 text")
       }
       if !captioned.isEmpty {
-        for picture in captioned { try add(text, to: picture, from: path) }
+        for picture in captioned { try add(text.onOneLine, to: picture, from: path) }
       } else if name == "prompt.txt" {
-        common = text
+        common = text.onOneLine
       } else {
         try addLines(of: text, pictureNames: pictureNames, path: path)
       }
@@ -140,5 +167,13 @@ private struct Prompts {
   private static func trimmed(_ text: some StringProtocol) -> String {
     // Some editors start UTF-8 files with a byte order mark.
     text.trimmingCharacters(in: .whitespacesAndNewlines.union(["\u{FEFF}"]))
+  }
+}
+
+extension String {
+  /// As prompts are read: LoRA files list theirs line by line.
+  package var onOneLine: String {
+    split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+      .joined(separator: " ")
   }
 }

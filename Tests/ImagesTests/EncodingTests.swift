@@ -1,6 +1,7 @@
 import Foundation
 import Images
 import SafeTensors
+import TestFiles
 import Testing
 
 @Suite struct EncodingTests {
@@ -81,16 +82,15 @@ import Testing
   }
 
   @Test func filesAreReplacedOnlyWhenAsked() throws {
-    try withTemporaryFolder { folder in
-      let path = folder + "/a.png"
-      try image.write(to: path, text: [("seed", "7")])
-      #expect(try Image(contentsOf: path) == image)
-      let other = Image(width: 2, height: 2, color: .black)
-      #expect(throws: AtomicFileError.self) { try other.write(to: path) }
-      #expect(try Image(contentsOf: path) == image)
-      try other.write(to: path, overwrite: true)
-      #expect(try Image(contentsOf: path) == other)
-      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["a.png"])
-    }
+    let folder = try TemporaryFolder()
+    let path = folder("a.png")
+    try image.write(to: path, text: [("seed", "7")])
+    #expect(try Image(contentsOf: path) == image)
+    let other = Image(width: 2, height: 2, color: .black)
+    #expect(throws: AtomicFileError.self) { try other.write(to: path) }
+    #expect(try Image(contentsOf: path) == image)
+    try other.write(to: path, overwrite: true)
+    #expect(try Image(contentsOf: path) == other)
+    #expect(try folder.names == ["a.png"])
   }
 }

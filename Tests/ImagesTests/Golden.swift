@@ -77,14 +77,6 @@ func expectClose(_ image: Image, _ expected: Image, tolerance: Int = 0, sourceLo
     sourceLocation: sourceLocation)
 }
 
-/// Runs `body` with a new empty folder and removes it.
-func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
-  let folder = FileManager.default.temporaryDirectory.appending(path: "images-tests-\(UUID().uuidString)")
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  defer { try? FileManager.default.removeItem(at: folder) }
-  return try body(folder.path(percentEncoded: false))
-}
-
 /// The message of the error that `body` throws.
 func message(sourceLocation: SourceLocation = #_sourceLocation, of body: () throws -> Void) -> String {
   do {

@@ -1,5 +1,6 @@
 import Foundation
 import Images
+import TestFiles
 import Testing
 
 @Suite struct ImageFolderTests {
@@ -7,15 +8,12 @@ import Testing
   func withFolder(
     pictures: [String] = [], files: [(name: String, content: String)] = [], _ body: (String) throws -> Void
   ) throws {
-    try withTemporaryFolder { folder in
-      for (index, name) in pictures.enumerated() {
-        try Image(width: 1, height: 1, color: Color(red: UInt8(index), green: 0, blue: 0)).write(to: "\(folder)/\(name)")
-      }
-      for (name, content) in files {
-        try Data(content.utf8).write(to: URL(filePath: "\(folder)/\(name)"))
-      }
-      try body(folder)
+    let folder = try TemporaryFolder()
+    for (index, name) in pictures.enumerated() {
+      try Image(width: 1, height: 1, color: Color(red: UInt8(index), green: 0, blue: 0)).write(to: folder(name))
     }
+    for (name, content) in files { try Data(content.utf8).write(to: URL(filePath: folder(name))) }
+    try withExtendedLifetime(folder) { try body(folder.path) }
   }
 
   /// The message for such a folder, without the path of the temporary folder.

@@ -28,6 +28,49 @@ import Testing
       try Image(decoding: bytes, name: "a.jpg"), Golden.shared.oriented[orientation - 1].image, tolerance: 1)
   }
 
+  /// The same note in the other formats, before the pixels of a PNG and after those of a WebP.
+  @Test(arguments: 1...8) func otherFormatsAreTurned(_ orientation: Int) throws {
+    let note = exif(orientation, littleEndian: false)
+    func digits(_ number: Int) -> [UInt8] { (0..<4).reversed().map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
+    let png = try fixture("rgb-8.png")
+    // libpng asks for the checksum of a chunk that it knows.
+    let chunk = Array("eXIf".utf8) + note.dropFirst(6)
+    let checksum = chunk.reduce(UInt32.max) { sum, byte in
+      (0..<8).reduce(sum ^ UInt32(byte)) { bits, _ in bits >> 1 ^ (bits & 1 == 1 ? 0xEDB8_8320 : 0) }
+    }
+    let header = 8 + 25
+    var turned = png
+    turned.insert(contentsOf: digits(chunk.count - 4) + chunk + digits(Int(~checksum)), at: header)
+    expectClose(
+      try Image(decoding: turned, name: "a.png"), try upright(Image(decoding: png, name: "a.png"), orientation))
+
+    let webp = try fixture("lossless.webp")
+    for note in [note, Array(note.dropFirst(6))] {
+      let padded = note + (note.count % 2 == 0 ? [] : [0])
+      let body = webp.dropFirst(8) + Array("EXIF".utf8) + digits(note.count).reversed() + padded
+      let turned = Array("RIFF".utf8) + digits(body.count).reversed() + body
+      expectClose(
+        try Image(decoding: Array(turned), name: "a.webp"), try upright(Image(decoding: webp, name: "a.webp"), orientation))
+    }
+  }
+
+  /// By the table of EXIF: where row 0 and column 0 belong.
+  func upright(_ image: Image, _ orientation: Int) throws -> Image {
+    let (width, height) = (image.width, image.height)
+    let isTurned = orientation > 4
+    var pixels: [UInt8] = []
+    for y in 0..<(isTurned ? width : height) {
+      for x in 0..<(isTurned ? height : width) {
+        let (column, row) = isTurned ? (y, x) : (x, y)
+        let fromRight = [2, 3, 7, 8].contains(orientation)
+        let fromBottom = [3, 4, 6, 7].contains(orientation)
+        let place = (fromBottom ? height - 1 - row : row) * width + (fromRight ? width - 1 - column : column)
+        pixels += image.pixels[(3 * place)..<(3 * place + 3)]
+      }
+    }
+    return Image(width: isTurned ? height : width, height: isTurned ? width : height, pixels: pixels)
+  }
+
   @Test func theExpectedPicturesDiffer() {
     let images = Golden.shared.oriented.map(\.image)
     for (index, image) in images.enumerated() {
