@@ -47,7 +47,7 @@ struct MergedLayer {
 }
 
 extension MergeMethod {
-  /// Merges layer by layer: shared ones with `merge`, those of one LoRA as they are, in 32 bits.
+  /// Merges layer by layer: shared ones with `merge`, in 32 bits, those of one LoRA as they are.
   ///
   /// - Parameter isKept: whether a layer of the LoRA of that number takes part at all.
   /// - Throws: `MergeError` for LoRAs that do not go together or whose number is not that of the roles; `TorchError` where

@@ -133,7 +133,8 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
   case otherShares(String, found: Int?, OrderedDictionary<String, Int>)
   case wrongWeights(Int, inputs: [String])
   case alreadyGone(String)
-  case notFinite(step: Int)
+  case notFinite(step: Int, learningRate: Double? = nil)
+  case changesNothing(Int)
   case notCoefficients(String)
   case notAState(String)
   case otherRun(String, differences: [String])
@@ -173,13 +174,17 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
       "\(count) weights for \(inputs.count) LoRAs (\(inputs.joined(separator: ", ")))"
     case .alreadyGone(let name):
       "\(name) has weight 0 in this file, so nothing of it is left to make stronger; start from the file before that"
-    case .notFinite(let step):
-      "step \(step): the objective is infinite or NaN; check the LoRAs and the precision (float16 overflows easily)"
+    case .notFinite(let step, let rate):
+      "step \(step): the objective is infinite or NaN, or makes a coefficient so"
+        + (rate.map { ", with learning rate \($0); lower the learning rate, or" } ?? ";")
+        + " check the LoRAs and the precision (float16 overflows easily)"
+    case .changesNothing(let index):
+      "LoRA \(index + 1) changes nothing of what the model predicts for its pictures, so nothing of it can be reproduced; train it longer"
     case .notCoefficients(let path): "\(path): not a file of merger coefficients written by ziplora"
-    case .notAState(let path): "\(path): not the saved state of a zip run; start without it"
+    case .notAState(let path): "\(path): not the saved state of a zip run; choose another file for the state with --state"
     case .otherRun(let path, let differences):
       "\(path): the saved state is of another run: \(differences.joined(separator: "; ")). "
-        + "Use the same LoRAs and options, or start without it"
+        + "Use the LoRAs and options that it was made with, or delete it to start again"
     }
   }
 }

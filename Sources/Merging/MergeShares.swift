@@ -69,7 +69,7 @@ public struct MergeShares: Codable, Sendable, Equatable {
 }
 
 extension Adapter {
-  /// The adapter with the LoRAs it was merged of acting as strongly as `weights` says, in 32 bits.
+  /// The adapter with the LoRAs it was merged of acting as strongly as `weights` says.
   ///
   /// A LoRA of weight 0 is taken out, with the layers that it alone changes; that cannot be undone.
   /// - Parameter weights: of each LoRA, in the order of the shares; nil where it stays.

@@ -40,8 +40,8 @@ enum Sparsification {
 }
 
 extension Adapter {
-  /// Every layer with its smallest elements zero, of full rank: what the paper's first observation, that most of a LoRA can go, is
-  /// seen with.
+  /// Every layer with its smallest elements zero, of full rank: what the paper's second observation, that most of a LoRA can go,
+  /// is seen with.
   ///
   /// - Parameter density: the share of elements that stay, 0 ... 1.
   public func keepingLargest(density: Double) -> Adapter {

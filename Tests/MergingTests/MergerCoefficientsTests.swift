@@ -1,6 +1,7 @@
 import LoRA
 import Merging
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch

@@ -84,31 +84,30 @@ public struct MergeReport: Codable, Sendable, Equatable {
   public let histogramEdges: [Double]
   public let options: ZipOptions?
   public let records: [ZipRecord]
+  /// The fidelity terms after the last update, of what the first record saw before it; nil where there are no fixed draws.
+  public let fidelityAfter: [Double]?
   public let stop: ZipStop?
   public let warnings: [String]
 
+  /// - Parameter layers: one for each that the plan zips.
   init(
-    method: String, inputs: [MergeInput], plan: MergePlan, coefficients: MergerCoefficients, options: ZipOptions? = nil,
-    records: [ZipRecord] = [], stop: ZipStop? = nil
+    method: String, inputs: [MergeInput], plan: MergePlan, layers: [Layer], dropped: [String] = [],
+    options: ZipOptions? = nil, records: [ZipRecord] = [], fidelityAfter: [Double]? = nil, stop: ZipStop? = nil
   ) {
     self.method = method
     settings = nil
     self.inputs = inputs.map(Input.init)
     merged = []
-    dropped = []
-    layers = withoutGrad {
-      plan.zipped.map { path in
-        Layer(path, inputs, coefficients.vectors[path]!)
-      }
-    }
+    (self.layers, self.dropped) = (layers, dropped)
     summed = plan.summed
     alone = plan.alone.map { Alone(path: $0.path, input: inputs[$0.index].name) }
     histogramEdges = Statistics.edges
     self.options = options
     self.records = records
+    self.fidelityAfter = fidelityAfter
     self.stop = stop
     let during = records.indices.flatMap { options?.warnings(after: Array(records[...$0])) ?? [] }
-    warnings = (options?.warnings ?? []) + during
+    warnings = (options?.warnings ?? []) + during + ZipOptions.warnings(of: records, after: fidelityAfter)
   }
 
   /// Of a method that merges each layer for itself.
@@ -117,7 +116,7 @@ public struct MergeReport: Codable, Sendable, Equatable {
   ) {
     (self.method, settings, self.inputs) = (method.name, method.settings, inputs.map(Input.init))
     (layers, self.merged, summed, self.alone, self.dropped) = ([], merged, [], alone, dropped)
-    (histogramEdges, options, records, stop) = (Statistics.edges, nil, [], nil)
+    (histogramEdges, options, records, fidelityAfter, stop) = (Statistics.edges, nil, [], nil, nil)
     let discarded = merged.isEmpty ? 0 : merged.map(\.discardedEnergy).reduce(0, +) / Double(merged.count)
     warnings =
       discarded < 0.1
@@ -166,8 +165,9 @@ extension ZipLoRA {
   ///
   /// - Parameter stop: why it ended, if it has.
   public func report(stop: ZipStop? = nil) -> MergeReport {
-    MergeReport(
-      method: "ziplora", inputs: inputs, plan: plan, coefficients: coefficients, options: options, records: records,
-      stop: stop)
+    let layers = withoutGrad { plan.zipped.map { MergeReport.Layer($0, inputs, coefficients.vectors[$0]!) } }
+    return MergeReport(
+      method: "ziplora", inputs: inputs, plan: plan, layers: layers, options: options, records: records,
+      fidelityAfter: fidelityAfter, stop: stop)
   }
 }

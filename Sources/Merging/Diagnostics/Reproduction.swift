@@ -16,7 +16,7 @@ public struct Reproduction: Codable, Sendable, Equatable {
   ///   - shares: where they do not act together: how much what the model predicts with each alone counts, and without any.
   ///   - loras: in the order of the probe.
   ///   - draws: inputs of each LoRA.
-  /// - Throws: `AttachmentError`, and what the probe throws.
+  /// - Throws: `MergeError.changesNothing` for a LoRA that has no effect to be reproduced, `AttachmentError`, and what the probe throws.
   public init<Probe: FidelityProbe>(
     of merged: [Adapter], shares: (alone: [Double], base: Double)? = nil, loras: [Adapter], probe: Probe, draws: Int,
     seed: UInt64 = 0
@@ -45,6 +45,7 @@ public struct Reproduction: Codable, Sendable, Equatable {
         apart += (found.dropFirst().reduce(found[0], +) - wanted).to(dtype: .float32).square().sum().item()
         changed += (wanted - base).to(dtype: .float32).square().sum().item()
       }
+      guard changed != 0 else { throw MergeError.changesNothing(index) }
       return apart / changed
     }
   }

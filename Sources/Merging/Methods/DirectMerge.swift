@@ -1,3 +1,7 @@
+internal import LoRA
+internal import OrderedCollections
+internal import Torch
+
 /// ΔW = Σ_k w_k ΔW_k: what loading several LoRAs at once does, as one exact low-rank file
 /// of rank Σ r_k (PEFT calls it cat).
 ///
@@ -11,11 +15,23 @@ public struct DirectMerge: MergeMethod {
   public init() {}
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
+    try checkLayers(of: inputs)
+    // A LoRA of weight 0 takes no part.
+    let acting = inputs.map { $0.weight == 0 ? MergeInput($0.name, Adapter(factors: [:]), weight: 0) : $0 }
+    let plan = try MergePlan(acting, scope: nil)
     // Coefficients of one everywhere, so that the report shows how much the layers interfere.
-    let plan = try MergePlan(inputs, scope: nil)
-    let ones = plan.coefficients(for: inputs)
-    return MergeResult(
-      adapter: ones.zipped(inputs),
-      report: MergeReport(method: name, inputs: inputs, plan: plan, coefficients: ones))
+    let ones = plan.coefficients(for: acting)
+    return try withTorchErrors {
+      var layers: [MergeReport.Layer] = []
+      let adapter = try ones.zipped(inputs) { path, done, count in
+        try context.layers(done, count)
+        if let vectors = ones.vectors[path] { layers.append(.init(path, inputs, vectors)) }
+      }
+      try context.layers(adapter.factors.count, adapter.factors.count)
+      let dropped = SharedLayer.paths(of: inputs).filter { adapter.factors[$0] == nil }
+      return MergeResult(
+        adapter: adapter,
+        report: MergeReport(method: name, inputs: inputs, plan: plan, layers: layers, dropped: Array(dropped)))
+    }
   }
 }

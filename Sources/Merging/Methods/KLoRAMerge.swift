@@ -4,7 +4,7 @@ internal import Torch
 
 /// K-LoRA: at each step of sampling, each layer has either the subject or the style (arXiv 2502.18461):
 ///
-///     S_x = Σ of the K = r_c r_s largest |ΔW_x|        γ = Σ |ΔW_c| / Σ |ΔW_s| over all layers
+///     S_x = Σ of the K = r_c r_s largest |ΔW_x|        γ = Σ |ΔW_c| / Σ |ΔW_s| over all shared layers
 ///     subject where S_c / γ > S_s · (α t + β), else style            t from 0 at the first step to 1 at the last
 ///
 /// S_c, S_s and γ are constants, so the rule is a table: each layer changes once, from the subject to the style, at
@@ -33,20 +33,27 @@ public struct KLoRAMerge: MergeMethod {
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     try checkLayers(of: inputs)
-    let points = withoutGrad { switchPoints(of: SharedLayer.all(of: inputs)) }
-    return try mergingLayers(of: inputs, context) { layer in
+    let points = try withoutGrad { try switchPoints(of: SharedLayer.all(of: inputs), context) }
+    // What is left to do is copying, of which the handler need not hear.
+    return try mergingLayers(of: inputs, MergeContext()) { layer in
       let point = points[layer.path]!
       return MergedLayer(factors: layer.weighted[point > 0.5 ? 0 : 1], switchPoint: point)
     }
   }
 
   /// t* of each layer by its path.
-  private func switchPoints(of layers: [SharedLayer]) -> OrderedDictionary<String, Double> {
-    let sums = layers.map { layer in
-      let magnitudes = layer.weighted.map { $0.delta().abs() }
-      let count = min(layer.factors[0].rank * layer.factors[1].rank, magnitudes[0].count)
-      return (all: magnitudes.map { $0.sum().item() }, largest: magnitudes.map { $0.largest(count).sum().item() })
+  private func switchPoints(
+    of layers: [SharedLayer], _ context: MergeContext
+  ) throws -> OrderedDictionary<String, Double> {
+    let sums = try layers.enumerated().map { done, layer in
+      try context.layers(done, layers.count)
+      return try withTorchErrors {
+        let magnitudes = layer.weighted.map { $0.delta().abs() }
+        let count = min(layer.factors[0].rank * layer.factors[1].rank, magnitudes[0].count)
+        return (all: magnitudes.map { $0.sum().item() }, largest: magnitudes.map { $0.largest(count).sum().item() })
+      }
     }
+    try context.layers(layers.count, layers.count)
     func total(_ index: Int) -> Double { sums.reduce(0) { $0 + $1.all[index] } }
     // A subject that changes nothing leaves every layer to the style.
     let balance = total(0) > 0 ? total(1) / total(0) : 0

@@ -38,20 +38,32 @@ public struct MergerCoefficients {
 
   /// The exact merged LoRA: up = [B_c | B_s], down = [s_c A_c diag(m_c); s_s A_s diag(m_s)], alpha = rank, in 32 bits.
   ///
-  /// Layers without coefficients that several LoRAs change are added up as they are, those of one LoRA taken over. A LoRA
-  /// whose coefficients are all zero at a layer is left out there, so (1, 0) gives back the first LoRA itself.
+  /// Layers without coefficients that several LoRAs change are added up as they are, those of one LoRA taken over in their own
+  /// type. A LoRA whose coefficients are all zero at a layer is left out there, so (1, 0) gives back the first LoRA itself, and
+  /// one whose weight or strength is 0 everywhere.
   /// - Parameters:
   ///   - inputs: the LoRAs, in the order of the vectors.
   ///   - strengths: of each LoRA in the merged one; all 1 as optimised.
   public func zipped(_ inputs: [MergeInput], strengths: [Double]? = nil) -> Adapter {
+    zipped(inputs, strengths: strengths) { _, _, _ in }
+  }
+
+  /// - Parameter progress: hears of each layer before it is put together, and how many of how many are done; what it throws
+  ///   ends the work.
+  func zipped(
+    _ inputs: [MergeInput], strengths: [Double]? = nil, progress: (_ path: String, _ done: Int, _ count: Int) throws -> Void
+  ) rethrows -> Adapter {
     let strengths = strengths ?? inputs.map { _ in 1 }
     precondition(strengths.count == inputs.count, "\(strengths.count) strengths for \(inputs.count) LoRAs")
-    let adapters = zip(inputs, strengths).map { $0.weighted.scaled(by: $1) }
+    let adapters = zip(inputs, strengths).map { input, strength in
+      input.weight * strength == 0 ? Adapter(factors: [:]) : input.weighted.scaled(by: strength)
+    }
     let paths = adapters.reduce(into: OrderedSet<String>()) { $0.formUnion($1.factors.keys) }
     var factors: OrderedDictionary<String, LowRankFactors> = [:]
     var ranks: OrderedDictionary<String, [Int]> = [:]
-    withoutGrad {
-      for path in paths {
+    try withoutGrad {
+      for (done, path) in paths.enumerated() {
+        try progress(path, done, paths.count)
         let parts = adapters.indices.map { index in
           adapters[index].factors[path].map { Self.weighed($0, by: vectors[path]?[index]) }
         }

@@ -28,11 +28,16 @@ private struct ZipState: Codable {
     var differences: [String] = []
     var asked = other.options
     if options.schedule == .constant { asked.steps = options.steps }
-    if asked != options { differences.append("its options differ") }
+    if asked != options {
+      let named = asked.settings.differences(from: options.settings)
+      differences += named.isEmpty ? ["its options differ"] : named
+    }
     if records.count > other.options.steps {
       differences.append("it is at step \(records.count), beyond the \(other.options.steps) asked for")
     }
-    if identity != other.identity { differences.append("its pictures, prompts or base model differ") }
+    if identity != other.identity {
+      differences.append("its pictures, prompts or base model differ, or their size, the batch or how references are drawn")
+    }
     if inputs.count != other.inputs.count { differences.append("it zips \(inputs.count) LoRAs, not \(other.inputs.count)") }
     for (saved, asked) in zip(inputs, other.inputs) {
       // Sums may differ in the last bits with the number of threads.
@@ -42,6 +47,19 @@ private struct ZipState: Codable {
       }
     }
     return differences
+  }
+}
+
+extension ZipOptions {
+  /// As `ziplora zip` calls them.
+  fileprivate var settings: OrderedDictionary<String, String> {
+    [
+      "--method": closedForm.map { "closed-form (passes \($0.passes), pull \($0.pull))" } ?? "paper or joint",
+      "--steps": "\(steps)", "--learning-rate": "\(learningRate)", "schedule": schedule.rawValue,
+      "--draws": "\(draws ?? 0)", "--start": "\(initialValue)", "--lambda": "\(objective.lambda)",
+      "--fidelity": objective.fidelity.rawValue, "--similarity": objective.similarity.rawValue, "--scope": "\(scope)",
+      "--patience": patience.map { "\($0)" } ?? "none", "similarity tolerance": "\(similarityTolerance)", "--seed": "\(seed)",
+    ]
   }
 }
 

@@ -41,6 +41,9 @@ public final class ZipLoRA {
   public let coefficients: MergerCoefficients
   /// What each update saw.
   public internal(set) var records: [ZipRecord] = []
+  /// The fidelity terms of the first fixed draws when `optimize` was done, to be compared with those of the first record, which
+  /// are of the same draws; those of two records are not. nil without fixed draws and without updates.
+  public private(set) var fidelityAfter: [Double]?
 
   let probe: any FidelityProbe
   private let processes: ProcessGroup
@@ -138,12 +141,23 @@ public final class ZipLoRA {
     try prepare()
     while records.count < options.steps {
       // First, so that a resumed run ends where one run would have ended.
-      if let reason = try stop() { return reason }
+      if let reason = try stop() { return try finished(reason) }
       let record = try withTorchErrors { try step() }
       let goesOn = progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records)))
       guard try processes.all(goesOn) else { return .asked }
     }
-    return try stop() ?? .finished
+    return try finished(stop() ?? .finished)
+  }
+
+  private func finished(_ reason: ZipStop) throws -> ZipStop {
+    guard !comparisons.isEmpty, !records.isEmpty else { return reason }
+    let own = try withTorchErrors {
+      try withoutGrad { try terms.map { index in try fidelity(to: comparisons[index][0]) { $0.item() } } }
+    }
+    let all = try processes.sum(own)
+    guard all.allSatisfy(\.isFinite) else { throw notFinite(step: records.count) }
+    fidelityAfter = all
+    return reason
   }
 
   /// Whether it is over: as the first process finds, as the others' figures may differ in the last bits.
@@ -162,16 +176,19 @@ public final class ZipLoRA {
     adam.options.learningRate = options.rate(records.count)
     let (fidelity, similarity) = try addGradients()
     guard (fidelity + [similarity, adam.clipGradients(to: .infinity)]).allSatisfy(\.isFinite) else {
-      throw MergeError.notFinite(step: records.count + 1)
+      throw notFinite(step: records.count + 1)
     }
     adam.step()
     adam.zeroGrad()
     let record = ZipRecord(
       step: records.count + 1, loras: inputs.count, fidelity: fidelity, similarity: similarity, lambda: options.objective.lambda,
       coefficients: coefficients, start: start, seconds: (clock.now - began) / .seconds(1))
+    guard record.isFinite else { throw notFinite(step: record.step) }
     records.append(record)
     return record
   }
+
+  private func notFinite(step: Int) -> MergeError { .notFinite(step: step, learningRate: adam.options.learningRate) }
 
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
@@ -195,11 +212,16 @@ public final class ZipLoRA {
       } else {
         comparisons[index][records.count % comparisons[index].count]
       }
-    return try merged.whileAttached {
-      let term =
-        options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher) / Double(processes.size)
+    return try fidelity(to: comparison) { term in
       term.backward()
       return term.item()
+    }
+  }
+
+  /// Gives `body` the term of one comparison while the merged model still is one.
+  private func fidelity(to comparison: Comparison, _ body: (Tensor) -> Double) throws -> Double {
+    try merged.whileAttached {
+      body(options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher) / Double(processes.size))
     }
   }
 

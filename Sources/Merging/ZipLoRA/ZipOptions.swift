@@ -54,17 +54,17 @@ public struct ZipOptions: Codable, Sendable, Equatable {
       guard holds else { throw ZipOptionsError(option: option, found: "\(found)", expected: expected) }
     }
     try demand(steps >= 0, "steps", steps, "0 or more")
-    try demand(learningRate > 0 && learningRate.isFinite, "learning rate", learningRate, "a number above 0")
+    try demand(learningRate > 0 && learningRate.isFinite, "learning-rate", learningRate, "a number above 0")
     try demand(objective.lambda >= 0 && objective.lambda.isFinite, "lambda", objective.lambda, "0 or more")
     try demand(patience ?? 1 >= 1, "patience", patience ?? 1, "1 or more")
-    try demand(initialValue.isFinite, "initial value", initialValue, "a number")
+    try demand(abs(initialValue) <= 1000, "start", initialValue, "a number from -1000 to 1000")
     try demand(draws ?? 1 >= 1, "draws", draws ?? 1, "1 or more")
     // Beyond these there is no machine, only overflow.
     try demand(draws ?? 1 <= 65_536, "draws", draws ?? 1, "65536 or less")
     try demand(steps <= 10_000_000, "steps", steps, "10000000 or less")
     if let closedForm {
-      try demand(draws != nil, "closed form", "without draws", "a number of draws to solve it for")
-      try demand(closedForm.passes >= 1, "calibration passes", closedForm.passes, "1 or more")
+      try demand(draws != nil, "closed-form", "without draws", "a number of draws to solve it for")
+      try demand(closedForm.passes >= 1, "closed-form", closedForm.passes, "1 pass or more")
       try demand(closedForm.pull >= 0 && closedForm.pull.isFinite, "pull", closedForm.pull, "0 or more")
     }
   }
@@ -80,6 +80,9 @@ extension ZipOptions {
     case joint
     /// Updates by gradient alone, from direct merge and with new noise in every one, as in the paper.
     case paper
+
+    /// What `ziplora zip` takes where nothing else is asked for.
+    public static func standard(withJointPrompts isJoint: Bool) -> Self { isJoint ? .joint : .closedForm }
   }
 
   /// The defaults of a method.
@@ -98,6 +101,7 @@ extension ZipOptions {
 
 /// An option that makes no sense.
 public struct ZipOptionsError: Error, CustomStringConvertible, Equatable {
+  /// As `ziplora zip` spells it, without the dashes.
   public let option: String
   public let found: String
   public let expected: String
@@ -140,11 +144,13 @@ extension ZipOptions {
   /// What is worth a warning after the last of these steps and was not after the one before.
   func warnings(after records: [ZipRecord]) -> [String] {
     guard let first = records.first, let last = records.last else { return [] }
+    // Both vectors of a cosine can become shorter, and it stays as it is.
+    let canFade = objective.similarity == .dot || objective.similarity == .meanDot
     func hasFaded(_ record: ZipRecord) -> Bool {
-      record.means.allSatisfy { $0 < 0.6 } && record.similarity < first.similarity
+      canFade && record.means.allSatisfy { $0 < 0.6 } && record.similarity < first.similarity
     }
     var warnings: [String] = []
-    if last.step == min(10, steps), last.farthest < 0.01 {
+    if closedForm == nil, last.step == min(10, steps), last.farthest < 0.01 {
       warnings.append(
         "standstill: after \(last.step) steps no coefficient has moved by more than \(last.farthest.formatted); "
           + "raise the learning rate")
@@ -156,6 +162,19 @@ extension ZipOptions {
           + "the LoRAs weaker instead of separating them; use the cosine or a smaller lambda")
     }
     return warnings
+  }
+
+  /// What is worth a warning in the end.
+  ///
+  /// - Parameter after: the fidelity terms of what the first of these records saw, after the last.
+  package static func warnings(of records: [ZipRecord], after: [Double]?) -> [String] {
+    guard let first = records.first?.fidelity.reduce(0, +), let last = after?.reduce(0, +), last > first else { return [] }
+    return [
+      """
+      the updates have made the differences to the LoRAs alone larger, \(last.formatted) in place of \(first.formatted) on the same noisy \
+      pictures; use a smaller learning rate, or no updates
+      """
+    ]
   }
 
   /// Whether the optimisation is over after these steps.

@@ -22,6 +22,9 @@ public struct ZipRecord: Codable, Sendable, Equatable {
   public let farthest: Double
   public let seconds: Double
 
+  /// Whether the update has left numbers: the last one has no next one to notice.
+  var isFinite: Bool { (fidelity + means + [objective, cosine, farthest]).allSatisfy(\.isFinite) }
+
   init(
     step: Int, loras: Int, fidelity: [Double], similarity: Double, lambda: Double, coefficients: MergerCoefficients,
     start: MergerCoefficients, seconds: Double

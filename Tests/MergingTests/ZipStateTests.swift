@@ -1,0 +1,68 @@
+import LoRA
+import Merging
+import OrderedCollections
+import TestFiles
+import Testing
+import Torch
+
+/// Why the saved state of a zip is refused.
+@Suite struct ZipStateTests {
+  private let model = ToyModel(dtype: .float64)
+
+  @Test("every option that differs is named as ziplora zip calls it")
+  func differences() throws {
+    let folder = try TemporaryFolder()
+    let path = folder("state.safetensors")
+    var options = ZipOptions(steps: 3, scope: .everything, draws: 2)
+    try ZipLoRA(model.pair, probe: model, options: options).saveState(to: path)
+    options.objective = ZipObjective(fidelity: .squared, similarity: .dot, lambda: 1)
+    (options.draws, options.patience, options.seed, options.initialValue) = (nil, 2, 9, 0.5)
+    let error = try #require(throws: MergeError.self) {
+      try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
+    }
+    let made = "the state was made with"
+    #expect(
+      error
+        == .otherRun(
+          path,
+          differences: [
+            "--draws is 0, \(made) 2", "--start is 0.5, \(made) 1.0", "--lambda is 1.0, \(made) 0.01",
+            "--fidelity is squared, \(made) norm", "--similarity is dot, \(made) cosine", "--patience is 2, \(made) none",
+            "--seed is 9, \(made) 0",
+          ]))
+    options = ZipOptions(method: .closedForm)
+    options.scope = .everything
+    let method = try #require(throws: MergeError.self) {
+      try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
+    }
+    #expect(
+      method.description.contains(
+        "--method is closed-form (passes 1, pull 0.01), \(made) paper or joint; --learning-rate is 0.05"), "\(method)")
+  }
+
+  @Test("a file that is no state is not to be deleted")
+  func stranger() throws {
+    let folder = try TemporaryFolder()
+    let path = folder("dog.safetensors")
+    try saveSafeTensors(["x": .ones([1])], to: path, overwrite: false)
+    let error = try #require(throws: MergeError.self) { try ZipLoRA(resuming: path, model.pair, probe: model) }
+    #expect(
+      error.description == "\(path): not the saved state of a zip run; choose another file for the state with --state")
+  }
+
+  @Test("a coefficient that is no number after the last update ends the run, which names the learning rate")
+  func diverged() throws {
+    let options = ZipOptions(steps: 1, learningRate: 1e300, scope: .everything)
+    let zip = try ZipLoRA(model.pair, probe: model, options: options)
+    let error = try #require(throws: MergeError.self) { try zip.optimize() }
+    #expect(error == .notFinite(step: 1, learningRate: 1e300))
+    #expect(error.description.contains("with learning rate 1e+300; lower the learning rate, or check the LoRAs"))
+  }
+
+  @Test func startsBeyondAllSense() {
+    let error = #expect(throws: ZipOptionsError.self) { try ZipOptions(initialValue: 1e300).validate() }
+    #expect(error?.description == "start 1e+300: expected a number from -1000 to 1000")
+    #expect(throws: ZipOptionsError.self) { try ZipOptions(initialValue: .nan).validate() }
+    #expect(throws: Never.self) { try ZipOptions(initialValue: -0.5).validate() }
+  }
+}
