@@ -50,6 +50,7 @@ extension Sampler: ExpressibleByArgument {
 }
 
 extension NoiseSchedule.PredictionType: ExpressibleByArgument {}
+extension NoiseSchedule.TimestepSpacing: ExpressibleByArgument {}
 extension LearningRate.Shape: ExpressibleByArgument {}
 extension BaseArchitecture: ExpressibleByArgument {}
 extension ZipOptions.Method: ExpressibleByArgument {}

@@ -5,7 +5,7 @@ internal import Training
 final class ProgressBar {
   /// Whether another process speaks for this one.
   var isQuiet = false
-  private let isTerminal = isatty(2) == 1
+  private let isTerminal = StandardStream.errors.isTerminal
   private let clock = ContinuousClock()
   private var shown: ContinuousClock.Instant?
   private var phase: String?
@@ -36,17 +36,23 @@ final class ProgressBar {
     write("\(message)\n")
   }
 
+  /// On a terminal no longer than a row of it: the next one would not be cleared.
   private func line(_ progress: ProgressReport) -> String {
-    let width = 24
-    let filled = progress.total == 0 ? width : width * progress.step / progress.total
-    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
     let left = progress.secondsLeft.map { ", \(Self.time($0)) left" } ?? ""
     let figures = progress.figures.map { "  \($0.name) \(Self.figure($0.value))" }.joined()
     let detail = progress.detail.isEmpty ? "" : "  \(progress.detail)"
-    return "\(progress.phase)  \(bar)  \(progress.step)/\(progress.total)\(left)\(detail)\(figures)"
+    let end = "  \(progress.step)/\(progress.total)\(left)\(detail)\(figures)"
+    // After the last column some terminals begin a new row.
+    let room = (isTerminal ? StandardStream.errors.columns : nil).map { max($0 - 1, 1) } ?? .max
+    let width = min(24, max(4, room - progress.phase.count - 2 - end.count))
+    let filled = progress.total == 0 ? width : min(width, width * progress.step / progress.total)
+    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+    let line = "\(progress.phase)  \(bar)\(end)"
+    return line.count > room ? "\(line.prefix(room - 1))…" : line
   }
 
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+  /// What cannot be told, on a full disk say, must not end the work.
+  private func write(_ text: String) { _ = StandardStream.errors.send(text) }
 
   static func time(_ seconds: Double) -> String {
     let whole = Int(seconds.rounded())

@@ -26,6 +26,10 @@ struct BaseOptions: ParsableArguments {
   @Option(help: "What the base predicts, where it does not say so or is wrong.")
   var predictionType: NoiseSchedule.PredictionType?
 
+  @Option(
+    help: "Which timesteps samplers visit, where the base does not say so or is wrong: trailing for SDXL Turbo and Lightning.")
+  var timestepSpacing: NoiseSchedule.TimestepSpacing?
+
   @Option(help: "Type in which the base computes.")
   var dtype = Precision.float32
 
@@ -39,7 +43,8 @@ struct BaseOptions: ParsableArguments {
     BaseModel(
       base,
       choices: .init(
-        variant: variant, vae: vae, tokenizer: tokenizer, configuration: config, predictionType: predictionType),
+        variant: variant, vae: vae, tokenizer: tokenizer, configuration: config, predictionType: predictionType,
+        timestepSpacing: timestepSpacing),
       dtype: dtype.dtype, device: device, threads: threads)
   }
 }
@@ -59,11 +64,28 @@ struct OverwriteOptions: ParsableArguments {
   var overwrite = false
 }
 
-struct AdapterOutputOptions: ParsableArguments {
+/// What a command writes where no dialect is asked for.
+protocol StandardDialect {
+  static var text: String { get }
+}
+
+enum DialectOfFirstLoRA: StandardDialect {
+  static let text = "that of the first LoRA given if it is one of these, else kohya"
+}
+
+enum DialectOfLoRA: StandardDialect {
+  static let text = "that of the LoRA given if it is one of these, else kohya"
+}
+
+enum DialectOfNewLoRA: StandardDialect {
+  static let text = DialectName.kohya.rawValue
+}
+
+struct AdapterOutputOptions<Standard: StandardDialect>: ParsableArguments {
   @Option(help: ArgumentHelp("LoRA to write; a record of the run goes to FILE.json beside it.", valueName: "file"))
   var output: String
 
-  @Option(help: "Dialect of the file; by default that of the first LoRA given if it is one of these, else kohya.")
+  @Option(help: "Dialect of the file; by default \(Standard.text).")
   var dialect: DialectName?
 
   @Option(help: ArgumentHelp("Type of the numbers in the file.", valueName: "dtype"))

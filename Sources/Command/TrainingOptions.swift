@@ -42,13 +42,16 @@ struct TrainingOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Passes of one step, to save memory.", valueName: "n"))
   var accumulation = defaults.accumulation
 
-  @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))
-  var seed = defaults.seed
+  @Option(
+    help: ArgumentHelp(
+      "Seed of all random numbers; follows from the pictures and their prompts when not given, as LoRAs that begin alike disturb "
+        + "each other more.", valueName: "n"))
+  var seed: UInt64?
 
   func options(priorWeight: Double) -> DreamBooth.Options {
     DreamBooth.Options(
       rank: rank, alpha: alpha, targets: targets, steps: steps,
       learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup), weightDecay: weightDecay,
-      batch: batch, accumulation: accumulation, priorWeight: priorWeight, seed: seed)
+      batch: batch, accumulation: accumulation, priorWeight: priorWeight, seed: seed ?? Self.defaults.seed)
   }
 }

@@ -29,7 +29,7 @@ extension WorkflowCommand {
 
   func run() throws {
     let bar = ProgressBar()
-    try report(with: bar) { print(try text(of: workflow.run(progress: bar.show))) }
+    try report(with: bar) { try StandardStream.print(text(of: workflow.run(progress: bar.show))) }
   }
 }
 
@@ -57,9 +57,10 @@ extension WorkflowCommand where Work: DistributedWorkflow {
       bar.isQuiet = !processes.isFirst
       do {
         let outcome = try text(of: workflow.run(progress: bar.show, processes: processes))
-        if processes.isFirst { print(outcome) }
+        let failure = processes.isFirst ? StandardStream.output.send("\(outcome)\n") : nil
         // The place where they meet is in the first one, and nobody leaves before its files are written.
         try processes.barrier()
+        if let failure { throw StandardStream.lost(failure) }
       } catch is ProcessGroupError where Interruption.isAsked {
         // Another one has heard of Ctrl-C earlier.
         throw ExitCode(130)

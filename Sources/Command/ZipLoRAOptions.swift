@@ -103,6 +103,9 @@ struct SideOptions: ParsableArguments {
       referencePrompts: styleReferencePrompt)
   }
 
+  /// Whether a LoRA draws references: of its own prompt where it has no pictures, and of others.
+  var draws: Bool { ([subjectSide, styleSide] + otherSides).contains { $0.images == nil || !$0.referencePrompts.isEmpty } }
+
   var otherSides: [ZipAdapters.Side] {
     func value(_ values: [String], _ index: Int) -> String? {
       values.isEmpty || values[index] == "-" ? nil : values[index]
@@ -117,14 +120,16 @@ struct SideOptions: ParsableArguments {
 struct ReferenceOptions: ParsableArguments {
   private static let defaults = SavedReferences().sampling
 
-  @Option(help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references.", valueName: "n"))
-  var references = defaults.count
+  @Option(
+    help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references. (default: \(defaults.count))", valueName: "n"))
+  var references: Int?
 
-  @Option(help: ArgumentHelp("Sampling steps of these pictures; each gives a reference.", valueName: "n"))
-  var referenceSteps = defaults.steps
+  @Option(
+    help: ArgumentHelp("Sampling steps of these pictures; each gives a reference. (default: \(defaults.steps))", valueName: "n"))
+  var referenceSteps: Int?
 
-  @Option(help: ArgumentHelp("Guidance of these pictures.", valueName: "scale"))
-  var referenceGuidance = defaults.guidance
+  @Option(help: ArgumentHelp("Guidance of these pictures. (default: \(defaults.guidance))", valueName: "scale"))
+  var referenceGuidance: Double?
 
   @Option(
     help: ArgumentHelp(
@@ -132,9 +137,28 @@ struct ReferenceOptions: ParsableArguments {
       valueName: "dir"))
   var referenceFolder: String?
 
+  /// - Parameter draws: whether a LoRA draws any.
+  func validate(draws: Bool) throws {
+    let options = [
+      ("--references", references != nil), ("--reference-steps", referenceSteps != nil),
+      ("--reference-guidance", referenceGuidance != nil), ("--reference-folder", referenceFolder != nil),
+    ]
+    let given = options.filter(\.1).map(\.0)
+    guard draws || given.isEmpty else {
+      throw ValidationError(
+        """
+        \(given.joined(separator: ", ")): no LoRA draws references, as each has pictures; leave this out, or give \
+        --subject-reference-prompt or --style-reference-prompt
+        """)
+    }
+  }
+
   func saved(seed: UInt64) -> SavedReferences {
-    SavedReferences(
-      sampling: .init(count: references, steps: referenceSteps, guidance: referenceGuidance, seed: seed),
+    let defaults = Self.defaults
+    return SavedReferences(
+      sampling: .init(
+        count: references ?? defaults.count, steps: referenceSteps ?? defaults.steps,
+        guidance: referenceGuidance ?? defaults.guidance, seed: seed),
       folder: referenceFolder)
   }
 }
@@ -224,7 +248,7 @@ struct ZipLoRAOptions: ParsableArguments {
     }
   }
 
-  private func method(isJoint: Bool) -> ZipOptions.Method { method ?? (isJoint ? .joint : .closedForm) }
+  private func method(isJoint: Bool) -> ZipOptions.Method { method ?? .standard(withJointPrompts: isJoint) }
 
   /// - Parameter isJoint: as for `validate`.
   func options(isJoint: Bool) -> ZipOptions {

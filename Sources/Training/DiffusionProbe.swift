@@ -52,7 +52,7 @@ public struct DiffusionProbe: FidelityProbe {
     projections = model.projections
     texts = try withTorchErrors {
       guard !adaptsText else { return nil }
-      return withoutGrad { references.map { all in (0..<all.count).map { all.conditioning([$0], model: model) } } }
+      return withoutGrad { references.map { $0.conditionings(model: model) } }
     }
   }
 

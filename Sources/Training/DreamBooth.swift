@@ -38,13 +38,12 @@ public final class DreamBooth {
       self.seed = seed
     }
 
-    /// Everything but the number of steps, of which the loop decides itself whether another one can go on.
-    fileprivate var textWithoutSteps: String {
-      get throws {
-        var same = self
-        same.steps = 0
-        return try encoded(same)
-      }
+    /// What the loop does not know, or knows otherwise, as `ziplora train` calls it.
+    fileprivate var settings: OrderedDictionary<String, String> {
+      [
+        "--rank": "\(rank)", "--alpha": alpha.map { "\($0)" } ?? "the rank", "--targets": "\(targets)", "--batch": "\(batch)",
+        "--prior-weight": "\(priorWeight)", "--seed": "\(seed)",
+      ]
     }
   }
 
@@ -90,11 +89,11 @@ public final class DreamBooth {
       options: .init(
         steps: options.steps, learningRate: options.learningRate, weightDecay: options.weightDecay,
         accumulation: options.accumulation, seed: options.seed &+ 1),
-      settings: try options.textWithoutSteps, processes: processes)
+      settings: options.settings, processes: processes)
     let trainsText = adapter.adaptsText
     func fixed(_ cache: LatentCache?) -> [Conditioning]? {
       guard let cache, !trainsText else { return nil }
-      return withoutGrad { (0..<cache.count).map { cache.conditioning([$0], model: model) } }
+      return withoutGrad { cache.conditionings(model: model) }
     }
     fixedText = try withTorchErrors { fixed(pictures) }
     fixedPriorText = try withTorchErrors { fixed(prior) }
@@ -123,14 +122,16 @@ public final class DreamBooth {
 
   /// How much memory the training takes, and what is computed again so that it fits.
   ///
-  /// - Parameter budget: bytes that the process may hold.
-  /// - Throws: what passes of the model throw.
-  public func memoryPlan(budget: Int) throws -> MemoryPlan {
+  /// - Parameters:
+  ///   - budget: bytes that the process may hold.
+  ///   - progress: hears of each pass of the model.
+  /// - Throws: what passes of the model throw; `Interrupted` when the handler answers false.
+  public func memoryPlan(budget: Int, progress: ProgressHandler = { _ in true }) throws -> MemoryPlan {
     let size = pictures.latents([0], generator: Generator(seed: 0)).shape.suffix(2)
     return try Attachment(adapter, to: model.projections).whileAttached {
       func pass(_ height: Int, _ width: Int) -> Tensor { loss(Generator(seed: 0), size: (height, width)) }
       return try MemoryPlan(
-        model.unet, projections: model.projections, latents: (size.first!, size.last!), budget: budget,
+        model.unet, projections: model.projections, latents: (size.first!, size.last!), budget: budget, progress: progress,
         kept: { height, width in
           // Sets the model up, which is nothing that a step holds.
           _ = withoutGrad { pass(height, width) }

@@ -15,27 +15,38 @@ public struct LatentCache {
   ///   - pictures: scaled and cut to the size from the middle.
   ///   - prompts: one for each picture.
   ///   - width: in pixels; nil for the size that the model was trained on, likewise `height`.
+  ///   - progress: hears of each picture.
+  /// - Throws: `TextToImageError`, `TorchError`; `Interrupted` when the handler answers false.
   public init(
-    _ pictures: [Image], prompts: [String], model: DiffusionModel, width: Int? = nil, height: Int? = nil
+    _ pictures: [Image], prompts: [String], model: DiffusionModel, width: Int? = nil, height: Int? = nil,
+    phase: String = "encoding pictures", progress: ProgressHandler = { _ in true }
   ) throws {
     precondition(pictures.count == prompts.count && !pictures.isEmpty, "\(pictures.count) pictures, \(prompts.count) prompts")
     let size = try model.pictureSize(width: width, height: height)
     self.prompts = prompts
     sizes = pictures.map { SizeConditioning(of: $0, width: size.width, height: size.height) }
-    let moments = try withTorchErrors {
-      withoutGrad {
-        pictures.map { picture -> (Tensor, Tensor) in
-          let pixels = picture.filling(width: size.width, height: size.height).tensor * 2 - 1
-          let store = model.stores["vae"]
-          let posterior = model.vae.encode(
-            pixels.unsqueezed(0).to(dtype: store?.dtype ?? .float32, device: store?.device ?? .cpu))
-          let deviation = (posterior.logVariance.to(dtype: .float32) * 0.5).exp()
-          return (model.vae.normalized(posterior.mean.to(dtype: .float32)), model.vae.normalizedDeviation(deviation))
-        }
+    var timer = StepTimer()
+    let moments = try pictures.enumerated().map { index, picture in
+      let moments = try withTorchErrors {
+        withoutGrad { Self.moments(of: picture.filling(width: size.width, height: size.height), model) }
       }
+      timer.tick()
+      let report = ProgressReport(
+        phase: phase, step: index + 1, total: pictures.count, secondsPerStep: timer.secondsPerStep)
+      guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: nil) }
+      return moments
     }
-    means = Tensor.concatenated(moments.map(\.0))
-    deviations = Tensor.concatenated(moments.map(\.1))
+    means = Tensor.concatenated(moments.map(\.mean))
+    deviations = Tensor.concatenated(moments.map(\.deviation))
+  }
+
+  /// [1, C, h, w] each.
+  private static func moments(of picture: Image, _ model: DiffusionModel) -> (mean: Tensor, deviation: Tensor) {
+    let store = model.stores["vae"]
+    let pixels = (picture.tensor * 2 - 1).unsqueezed(0).to(dtype: store?.dtype ?? .float32, device: store?.device ?? .cpu)
+    let posterior = model.vae.encode(pixels)
+    let deviation = (posterior.logVariance.to(dtype: .float32) * 0.5).exp()
+    return (model.vae.normalized(posterior.mean.to(dtype: .float32)), model.vae.normalizedDeviation(deviation))
   }
 
   /// Latents of these pictures, drawn anew from the autoencoder's posterior as diffusers' training does.

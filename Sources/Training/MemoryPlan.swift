@@ -24,13 +24,14 @@ public struct MemoryPlan: Sendable, Equatable {
   ///   - projections: of the whole model.
   ///   - latents: height and width of the picture that it is for.
   ///   - budget: bytes that the process may hold; where all of them are not enough, everything is computed again.
+  ///   - progress: hears of each pass before it begins; the last report is left to who knows what came of them.
   ///   - kept: bytes that stay while passes without gradients are run. It is told a size for passes of its own.
   ///   - discard: forgets the gradients of a pass.
   ///   - pass: the loss of a pass on latents of another height and width.
-  /// - Throws: what `pass` throws, and `TorchError`.
+  /// - Throws: what `pass` throws, and `TorchError`; `Interrupted` when the handler answers false.
   public init(
     _ unet: UNet2DConditionModel, projections: Projections, latents: (height: Int, width: Int), budget: Int,
-    kept: (_ height: Int, _ width: Int) throws -> Int, discard: () -> Void,
+    progress: ProgressHandler = { _ in true }, kept: (_ height: Int, _ width: Int) throws -> Int, discard: () -> Void,
     pass: (_ height: Int, _ width: Int) throws -> Tensor
   ) throws {
     let target = latents.height * latents.width
@@ -41,21 +42,31 @@ public struct MemoryPlan: Sendable, Equatable {
     // Sides that every level of a U-Net can halve. A picture that is no larger is measured as it is.
     let sides = [16, 32].map { (min($0, latents.height), min($0, latents.width)) }
     let isSmall = target <= sides[1].0 * sides[1].1
+    var (done, timer) = (0, StepTimer())
+    func tell() throws {
+      timer.tick()
+      let report = ProgressReport(
+        phase: Self.phase, step: done, total: Self.passes, secondsPerStep: timer.secondsPerStep)
+      guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
+      done += 1
+    }
     defer { discard() }
     let (kept, before, gradients, first, second) = try withoutAdaptingConvolutions {
       // First, as it also sets memory up.
+      try tell()
       let kept = try kept(sides[1].0, sides[1].1)
       // Samples find all gradients of weights in place, as these outweigh what grows when pictures are small.
+      try tell()
       let gradients = try MemoryMeter.watching { meter in
         try withTorchErrors { try pass(sides[0].0, sides[0].1).backward() }
         return meter.held
       }
       let before = isOnCPU ? ProcessMemory.resident.map { $0 - gradients } : nil
       let weights = projections.values.reduce(0) { $0 + $1.weight.byteCount }
-      let first = try Sample(unet, projections: projections, latents: sides[0], pass)
+      let first = try Sample(unet, projections: projections, latents: sides[0], tell: tell, pass)
       return (
         kept, (before ?? weights) + ordered, gradients, first,
-        try Sample(unet, projections: projections, latents: isSmall ? latents : sides[1], pass)
+        try Sample(unet, projections: projections, latents: isSmall ? latents : sides[1], tell: tell, pass)
       )
     }
     let expected = Expectation(
@@ -73,6 +84,11 @@ public struct MemoryPlan: Sendable, Equatable {
     checkpointing = chosen == all ? .all : Checkpointing(pieces: chosen)
     (pieces, again) = (all.count, chosen.count)
   }
+
+  /// What the work is called in reports of progress.
+  public static let phase = "planning memory"
+  /// Passes of the model that it takes.
+  public static let passes = 6
 
   /// What a heap takes for tensors of all sizes that come and go, per byte of them (on SDXL 1.08 at 512 pixels, 1.22 at 1024).
   private static let heap = 1.25
@@ -118,7 +134,7 @@ public struct MemoryPlan: Sendable, Equatable {
 
     init(
       _ unet: UNet2DConditionModel, projections: Projections, latents: (height: Int, width: Int),
-      _ pass: (Int, Int) throws -> Tensor
+      tell: () throws -> Void, _ pass: (Int, Int) throws -> Tensor
     ) throws {
       func numbers(in modules: [String]) -> Int {
         let prefixes = modules.map { "\(Component.unet.path($0))." }
@@ -130,6 +146,7 @@ public struct MemoryPlan: Sendable, Equatable {
       let former = (unet.checkpointing, unet.watcher)
       defer { (unet.checkpointing, unet.watcher) = former }
       unet.checkpointing = .none
+      try tell()
       let found = try MemoryMeter.watching { meter in
         var found: [Piece] = []
         unet.watcher = { piece, run in
@@ -148,6 +165,7 @@ public struct MemoryPlan: Sendable, Equatable {
       }
       unet.watcher = nil
       unet.checkpointing = .all
+      try tell()
       let again = try MemoryMeter.watching { meter in
         try withTorchErrors { try pass(latents.height, latents.width).backward() }
         return meter.peak

@@ -29,6 +29,18 @@ extension ReferenceLatents {
     let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
     return each.dropFirst().reduce(each[0], +)
   }
+
+  /// The same of every picture by itself. Those of one prompt and one size have it in common.
+  func conditionings(model: DiffusionModel) -> [Conditioning] {
+    var known: [String: [(size: SizeConditioning, conditioning: Conditioning)]] = [:]
+    return (0..<count).map { picture in
+      let (prompt, size) = (prompts[picture], sizes[picture])
+      if let found = known[prompt]?.first(where: { $0.size == size }) { return found.conditioning }
+      let conditioning = conditioning([picture], model: model)
+      known[prompt, default: []].append((size, conditioning))
+      return conditioning
+    }
+  }
 }
 
 extension LatentCache: ReferenceLatents {

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Merging
 public import OrderedCollections
 internal import SafeTensors
 public import Torch
@@ -47,15 +48,15 @@ public final class TrainingLoop {
   public private(set) var losses: [Float] = []
 
   private let optimizer: AdamW
-  private let settings: String
+  private let settings: OrderedDictionary<String, String>
   private let processes: ProcessGroup
 
   /// - Parameters:
-  ///   - settings: what else decides what a step does, such as the size of a batch; a state of other ones is refused.
+  ///   - settings: what decides what a step does, by the names that a user knows; a state of other ones is refused, and they are named.
   ///   - processes: those whose losses are averaged, each of its own part of a batch.
   public init(
-    phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options, settings: String = "",
-    processes: ProcessGroup = ProcessGroup()
+    phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options,
+    settings: OrderedDictionary<String, String> = [:], processes: ProcessGroup = ProcessGroup()
   ) {
     self.phase = phase
     self.settings = settings
@@ -77,7 +78,8 @@ public final class TrainingLoop {
   ///   - identity: of everything else that the result depends on, such as pictures; a state of another one is refused.
   ///   - saveEvery: seconds between saves.
   ///   - loss: the loss of one batch, a scalar; all its random numbers come from `generator`.
-  ///   - afterStep: called after each step, for samples and logs.
+  ///   - afterStep: called after each step, for samples and logs, and again after the one that a saved state ends with, as it may have
+  ///     been stopped there. The state is saved before what it throws goes on; `Interrupted` is a wish to stop.
   /// - Throws: `Interrupted` when a handler asks to stop, in whichever process; `Diverged` when a loss or a gradient is not finite;
   ///   `ProcessGroupError`.
   public func run(
@@ -88,6 +90,9 @@ public final class TrainingLoop {
       try withTorchErrors { try restore(from: state, identity: identity) }
       // Until all have read it, nobody replaces it.
       try processes.barrier()
+      guard try processes.all(goesOn(afterStep, state: state, identity: identity)) else {
+        throw Interrupted(phase: phase, step: step, state: state)
+      }
     } else {
       try processes.broadcast(Array(parameters.values))
     }
@@ -102,7 +107,7 @@ public final class TrainingLoop {
       losses.append(Float(value))
       step += 1
       timer.tick()
-      try withTorchErrors { try afterStep(step) }
+      let goesOn = try goesOn(afterStep, state: state, identity: identity)
       if let state, clock.now - saved > .seconds(saveEvery) || step == options.steps {
         try save(to: state, identity: identity)
         saved = clock.now
@@ -110,11 +115,30 @@ public final class TrainingLoop {
       let report = ProgressReport(
         phase: phase, step: step, total: options.steps, secondsPerStep: timer.secondsPerStep,
         figures: [("loss", smooth ?? value)])
-      if try !processes.all(progress(report)), step < options.steps {
+      // After the last step only what follows it can be stopped.
+      let isToGoOn = progress(report) || step == options.steps
+      guard try processes.all(isToGoOn && goesOn) else {
         if let state { try save(to: state, identity: identity) }
         throw Interrupted(phase: phase, step: step, state: state)
       }
     }
+  }
+
+  /// What follows a step.
+  ///
+  /// - Returns: false where it was asked to stop.
+  private func goesOn(_ afterStep: (Int) throws -> Void, state: String?, identity: String) throws -> Bool {
+    guard step > 0 else { return true }
+    do {
+      try withTorchErrors { try afterStep(step) }
+    } catch is Interrupted {
+      return false
+    } catch {
+      // The step itself is done. Of two things that go wrong the first one is told.
+      if let state { try? save(to: state, identity: identity) }
+      throw error
+    }
+    return true
   }
 
   /// Forgets gradients that no step has used.
@@ -157,7 +181,8 @@ public final class TrainingLoop {
     tensors["generator"] = generator.state
     tensors["losses"] = Tensor(losses)
     let metadata: OrderedDictionary = [
-      "phase": phase, "step": "\(step)", "options": try encoded(options), "settings": settings, "identity": identity,
+      "phase": phase, "step": "\(step)", "options": try encoded(options),
+      "settings": settings.isEmpty ? "" : try encoded(settings), "identity": identity,
     ]
     try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
   }
@@ -166,20 +191,17 @@ public final class TrainingLoop {
     let file = try SafeTensorsCollection(path: path)
     let metadata = file.file.metadata
     guard metadata["phase"] == phase, let saved = metadata["step"].flatMap(Int.init) else {
-      throw StateError(path: path, reason: "it belongs to \"\(metadata["phase"] ?? "something else")\", not to \"\(phase)\"")
+      let found = metadata["phase"].map { "the saved state of \"\($0)\"" } ?? "no saved state"
+      throw StateError(path: path, reason: "it is \(found); expected one of \"\(phase)\"", mayBeDeleted: false)
     }
-    var former = try decoded(Options.self, metadata["options"] ?? "", path)
-    // The steps that are done are those of a longer run, too, unless the rate of each depends on how many there are.
-    if options.learningRate.shape == .constant { former.steps = options.steps }
-    guard former == options, metadata["settings"] ?? "" == settings else {
-      let found = [metadata["options"], metadata["settings"]].compactMap { $0 }.filter { !$0.isEmpty }
-      throw StateError(path: path, reason: "it was made with other settings (\(found.joined(separator: ", ")))")
+    // First, as a seed that nobody has given follows from them.
+    guard metadata["identity"] ?? "" == identity else {
+      throw StateError(path: path, reason: "it was made with other pictures, prompts, sizes or another base")
     }
+    let differences = try differences(from: metadata, of: path)
+    guard differences.isEmpty else { throw StateError(path: path, reason: differences.joined(separator: "; ")) }
     guard saved <= options.steps else {
       throw StateError(path: path, reason: "it is at step \(saved), beyond the \(options.steps) asked for")
-    }
-    guard metadata["identity"] ?? "" == identity else {
-      throw StateError(path: path, reason: "it was made with other pictures, other prompts or another base")
     }
     func list(_ kind: String) throws -> [Tensor] {
       try parameters.map { name, parameter in
@@ -200,6 +222,32 @@ public final class TrainingLoop {
     losses = try file.tensor("losses").floats()
     step = saved
   }
+
+  /// Which settings are others than those that a state was made with.
+  private func differences(from metadata: OrderedDictionary<String, String>, of path: String) throws -> [String] {
+    var former = try decoded(Options.self, metadata["options"] ?? "", path)
+    // The steps that are done are those of a longer run, too, unless the rate of each depends on how many there are.
+    if options.learningRate.shape == .constant { former.steps = options.steps }
+    let text = metadata["settings"] ?? ""
+    let formerSettings = text.isEmpty ? [:] : try decoded(OrderedDictionary<String, String>.self, text, path)
+    guard former != options || formerSettings != settings else { return [] }
+    let found = settings.merging(options.settings) { own, _ in own }
+      .differences(from: formerSettings.merging(former.settings) { own, _ in own })
+    return found.isEmpty ? ["it was made with other settings"] : found
+  }
+}
+
+extension TrainingLoop.Options {
+  /// As `ziplora train` calls them.
+  fileprivate var settings: OrderedDictionary<String, String> {
+    func text(_ number: Double?) -> String { number.map { "\($0)" } ?? "none" }
+    return [
+      "--steps": "\(steps)", "--learning-rate": "\(learningRate.peak)", "--schedule": learningRate.shape.rawValue,
+      "--warmup": "\(learningRate.warmup)", "--weight-decay": "\(weightDecay)", "beta2": "\(beta2)",
+      "--accumulation": "\(accumulation)", "gradient limit": text(gradientLimit), "average decay": text(averageDecay),
+      "--seed": "\(seed)",
+    ]
+  }
 }
 
 /// A loss or a gradient that is no longer a number.
@@ -217,14 +265,20 @@ public struct Diverged: Error, CustomStringConvertible {
 public struct StateError: Error, CustomStringConvertible {
   public let path: String
   public let reason: String
+  /// Whether it is a state of such work, which a new start replaces. What is not may be dear to somebody.
+  public let mayBeDeleted: Bool
 
-  public init(path: String, reason: String) {
+  public init(path: String, reason: String, mayBeDeleted: Bool = true) {
     self.path = path
     self.reason = reason
+    self.mayBeDeleted = mayBeDeleted
   }
 
   public var description: String {
-    "\(path) cannot be continued: \(reason). Use the settings it was made with, or delete it to start again"
+    let remedy =
+      mayBeDeleted
+      ? "Use the settings it was made with, or delete it to start again" : "Choose another file for the state with --state"
+    return "\(path) cannot be continued: \(reason). \(remedy)"
   }
 }
 
@@ -239,6 +293,6 @@ private func decoded<Content: Decodable>(_ type: Content.Type, _ text: String, _
   do {
     return try JSONDecoder().decode(type, from: Data(text.utf8))
   } catch {
-    throw StateError(path: path, reason: "its settings cannot be read")
+    throw StateError(path: path, reason: "its settings cannot be read; another version of ziplora may have written it")
   }
 }

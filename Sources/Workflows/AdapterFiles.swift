@@ -13,8 +13,8 @@ struct AdapterFiles {
   let names: ModuleNames
   /// That of the first file, to write under the common names.
   let dialect: any Dialect
-  /// What the base model was read from.
-  let baseFiles: [String]
+  /// Everything that was read, as it was then: an output may replace it.
+  let inputs: [FileDigest]
 
   /// - Parameter base: as for `BaseModel`.
   /// - Throws: `SettingError` for files that need a base model to be understood together.
@@ -22,16 +22,16 @@ struct AdapterFiles {
     let files = try paths.map { try AdapterFile(path: $0) }
     self.files = files
     ProgressReport.remarks(on: files, to: progress)
+    let model = try base.map { try AdapterBase($0, for: files, progress: progress) }
+    inputs = try FileDigest.ofInputs(files.flatMap(\.files) + (model?.files ?? []), progress: progress)
     let readings: [AdapterFile.Reading]
-    if let base {
-      let model = try AdapterBase(base, for: files, progress: progress)
-      (names, dialect, baseFiles) = (model.names, files[0].dialect, model.files)
+    if let model {
+      (names, dialect) = (model.names, files[0].dialect)
       readings = try files.map { try $0.resolved(for: model.names, weights: model.weights) }
     } else if let known = try KnownBase.common(of: files) {
-      (names, dialect, baseFiles) = (known.names, files[0].dialect, [])
+      (names, dialect) = (known.names, files[0].dialect)
       readings = try files.map { try $0.resolved(for: known.names) }
     } else {
-      baseFiles = []
       try Self.checkNames(of: files)
       readings = try withoutGrad { try files.map { try $0.unresolved() } }
       let factors = readings.reduce(into: OrderedDictionary<String, LowRankFactors>()) { all, reading in

@@ -32,8 +32,8 @@ public struct AdapterInput: Codable, Sendable, Equatable {
     let names: ModuleNames
     /// What the layers were resolved against.
     let base: String
-    /// The files that the result depends on.
-    let inputs: [String]
+    /// The files that the result depends on, as they were when they were read: an output may replace one.
+    let inputs: [FileDigest]
     let reading: AdapterFile.Reading
   }
 
@@ -46,9 +46,10 @@ public struct AdapterInput: Codable, Sendable, Equatable {
       try ProgressReport.layer(done, of: count, phase: "reading \(Paths.name(file.path))", to: progress)
     }
     let model = try base.map { try AdapterBase($0, for: [file], progress: progress) }
+    let inputs = try FileDigest.ofInputs(file.files + (model?.files ?? []), progress: progress)
     let (name, names) = try model.map { ($0.name, $0.names) } ?? KnownBase.named(for: file)
     let reading = try file.resolved(for: names, weights: model?.weights ?? [:], options: options, progress: tell)
-    return Content(file: file, names: names, base: name, inputs: file.files + (model?.files ?? []), reading: reading)
+    return Content(file: file, names: names, base: name, inputs: inputs, reading: reading)
   }
 }
 

@@ -60,7 +60,7 @@ struct LocalBase {
     return try DiffusionModel(checkpoint, dtype: settings.dtype, device: processes.device(for: settings.device))
   }
 
-  /// The files that it can be made of.
+  /// The files that it is made of.
   var files: [String] { checkpoint.files }
 
   /// Names, sizes and samples of its files: what tells it from another without reading gigabytes.
@@ -69,8 +69,9 @@ struct LocalBase {
       let root = checkpoint.path
       return try files.map { path in
         let name = path.hasPrefix("\(root)/") ? String(path.dropFirst(root.count)) : Paths.name(path)
+        let sample = try FileDigest.sample(of: path)
         let size = try FileManager.default.attributesOfItem(atPath: path.resolvingSymlinks)[.size] as? Int ?? 0
-        return "\(name) \(size) \(try FileDigest.sample(of: path))"
+        return "\(name) \(size) \(sample)"
       }
     }
   }
@@ -78,7 +79,9 @@ struct LocalBase {
   /// What tells results with this base from those with another: its weights, the type, and what its U-Net is said to predict.
   var identity: [String] {
     get throws {
-      try weights + ["\(settings.dtype)"] + [checkpoint.choices.predictionType?.rawValue].compactMap { $0 }
+      let choices = checkpoint.choices
+      return try weights + ["\(settings.dtype)"]
+        + [choices.predictionType?.rawValue, choices.timestepSpacing?.rawValue].compactMap { $0 }
     }
   }
 }

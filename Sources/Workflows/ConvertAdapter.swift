@@ -25,10 +25,8 @@ public struct ConvertAdapter: Workflow {
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
     let content = try input.read(progress: progress)
     try output.check(as: content.file.dialect)
-    // Before one of them is replaced by the output.
-    let inputs = try content.inputs.map(FileDigest.init)
     let result = try output.write(content.reading.adapter, of: content, reductions: content.reading.reductions)
-    try RunRecord(self, inputs: inputs, outputs: result.files, began: began)
+    try RunRecord(self, inputs: content.inputs, outputs: result.files, began: began)
       .write(to: record, overwrite: output.overwrite)
     return result
   }

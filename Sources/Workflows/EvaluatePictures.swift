@@ -60,6 +60,10 @@ public struct EvaluatePictures: Workflow {
     if (subjectImages == nil) != (dino == nil) {
       throw SettingError("--subject-images and --dino need each other: DINO compares the pictures with the subject's")
     }
+    guard let json else { return }
+    let read = [("pictures", pictures.path), ("subject-images", subjectImages), ("style-images", styleImages)]
+    try Demand.outside(read, json, "json")
+    try Demand.apart(json, "json", from: read.map(\.1), expected: "another file than the pictures that are read")
   }
 
   /// Finds the models, for work that comes to its pictures late.
@@ -79,8 +83,7 @@ public struct EvaluatePictures: Workflow {
     let scores = try material.scores(by: judges, progress)
     if let json {
       try AtomicFile.write(JSON.text(scores) + "\n", to: json, overwrite: overwrite)
-      let digests = try material.files.map(FileDigest.init) + scores.models.flatMap(\.files)
-      try RunRecord(self, inputs: digests, outputs: [json], began: began)
+      try RunRecord(self, inputs: material.inputs + scores.models.flatMap(\.files), outputs: [json], began: began)
         .write(to: Paths.record(of: json), overwrite: overwrite)
     }
     return scores
@@ -95,8 +98,8 @@ private struct Material {
   /// One for each picture; nil where no CLIP asks for them.
   let prompts: [String]?
   let rareTokens: RareTokens
-  /// That prompts come from.
-  private let captions: [String]
+  /// The pictures, and the files that prompts come from.
+  let inputs: [FileDigest]
 
   init(_ workflow: EvaluatePictures) throws {
     func references(_ path: String?) throws -> [(file: String, image: Image)] {
@@ -104,16 +107,19 @@ private struct Material {
     }
     let found = try workflow.pictures.read()
     pictures = found.pictures
-    captions = workflow.clip != nil && workflow.pictures.prompt == nil ? found.captions : []
+    let captions = workflow.clip != nil && workflow.pictures.prompt == nil ? found.captions : []
     subject = try references(workflow.subjectImages)
     style = try references(workflow.styleImages)
+    inputs = try (pictures.map(\.file) + captions + subject.map(\.file) + style.map(\.file)).map(FileDigest.init)
     rareTokens = workflow.rareTokens
     guard workflow.clip != nil else {
       prompts = nil
       return
     }
     prompts = try pictures.map { picture in
-      guard let prompt = workflow.pictures.prompt ?? picture.caption ?? PictureMetadata.prompt(ofPicture: picture.file) else {
+      guard
+        let prompt = workflow.pictures.givenPrompt ?? picture.caption ?? PictureMetadata.prompt(ofPicture: picture.file)
+      else {
         throw SettingError(
           """
           \(picture.file) has no prompt, which CLIP-T compares it with; give one with --prompt, or write one into \
@@ -123,8 +129,6 @@ private struct Material {
       return prompt
     }
   }
-
-  var files: [String] { pictures.map(\.file) + captions + subject.map(\.file) + style.map(\.file) }
 
   /// Each prompt, and what is left of it without rare tokens.
   var texts: OrderedSet<String> {

@@ -110,16 +110,38 @@ public struct GenerateImages: Workflow {
     let files = (0..<request.total).map(file)
     try Paths.checkWritable(files + [record], overwrite: overwrite)
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
+    let loraFiles = try FileDigest.ofInputs(adapters.flatMap(\.files), progress: progress)
     let metadata = try PictureMetadata(self, files: adapters)
     let base = try base.locate(progress: progress)
     let model = try base.load()
+    let inputs = try FileDigest.ofInputs(base.files, progress: progress) + loraFiles
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
-    if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
+    for warning in [ProgressReport.overflow(of: texts, in: model), .foreignSampler(of: model)] { _ = warning.map(progress) }
     let attachments = try attachments(of: adapters, to: model, progress: progress)
     let shares = combination.shares(of: loras.map(\.weight))
     let variants = shares.map { AdapterVariant.mixture(zip(attachments, $0.alone).map { ($0, $1) }, base: $0.base) } ?? []
     if variants.isEmpty { for attachment in attachments { attachment.attach() } }
 
+    var made: [String] = []
+    do {
+      try draw(with: model, variants, metadata, to: files, progress: progress) { made.append($0) }
+    } catch {
+      // Whoever finds them is told what they are, and who replaces them takes them all away.
+      if !made.isEmpty, let left = try? RunRecord<Self>.outputs(recordedIn: record, except: made) {
+        try? RunRecord(self, inputs: inputs, outputs: made + left, began: began, isPartial: true)
+          .write(to: record, overwrite: overwrite)
+      }
+      throw error
+    }
+    try RunRecord<Self>.removeOutputs(recordedIn: record, except: files)
+    try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: overwrite)
+    return files
+  }
+
+  private func draw(
+    with model: DiffusionModel, _ variants: [AdapterVariant], _ metadata: PictureMetadata, to files: [String],
+    progress: ProgressHandler, made: (String) -> Void
+  ) throws {
     var timer = StepTimer()
     for first in stride(from: 0, to: request.total, by: batch) {
       let chosen = first..<min(first + batch, request.total)
@@ -144,12 +166,9 @@ public struct GenerateImages: Workflow {
         let image = Image(pictures[index])
         try image.write(
           to: files[picture], text: metadata.texts(of: request.source(picture), image), overwrite: overwrite)
+        made(files[picture])
       }
     }
-    try RunRecord<Self>.removeOutputs(recordedIn: record, except: files)
-    try RunRecord(self, inputs: base.files + adapters.flatMap(\.files), outputs: files, began: began)
-      .write(to: record, overwrite: overwrite)
-    return files
   }
 
   private func attachments(

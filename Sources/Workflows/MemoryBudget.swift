@@ -10,7 +10,7 @@ struct MemoryBudget {
 
   /// Plans, says what to expect, and sets the U-Net up.
   ///
-  /// - Throws: `SettingError` where the plan takes more than was asked for, whatever is computed again.
+  /// - Throws: `SettingError` where the plan takes more than was asked for, whatever is computed again; what `plan` throws.
   func plan(
     _ model: DiffusionModel, progress: ProgressHandler, processes: ProcessGroup,
     _ plan: (_ budget: Int) throws -> MemoryPlan
@@ -33,7 +33,8 @@ struct MemoryBudget {
     let again = found.again == 0 ? "" : ", with \(found.again) of \(found.pieces) blocks computed again in the backward pass"
     _ = progress(
       ProgressReport(
-        phase: "planning memory", step: 1, total: 1, detail: "about \(Self.text(found.peak)) at most\(again)", warnings: warnings)
+        phase: MemoryPlan.phase, step: MemoryPlan.passes, total: MemoryPlan.passes,
+        detail: "about \(Self.text(found.peak)) at most\(again)", warnings: warnings)
     )
   }
 

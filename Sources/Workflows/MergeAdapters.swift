@@ -41,13 +41,9 @@ public struct MergeAdapters: Workflow {
       throw SettingError("--lora is given \(loras.count) times; the method \(method.name) takes \(expected)")
     }
     for lora in loras { try lora.validate() }
-    guard loras.contains(where: { $0.weight != 0 }) else {
-      throw SettingError(
-        "all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
-    }
-    guard loras.allSatisfy({ $0.path != output.path }) else {
-      throw SettingError("output", output.path, expected: "another name than those of the LoRAs that are merged")
-    }
+    try Demand.someWeight(loras)
+    try Demand.apart(
+      output.path, "output", from: loras.map(\.path), expected: "another name than those of the LoRAs that are merged")
     try output.validate()
   }
 
@@ -78,12 +74,10 @@ public struct MergeAdapters: Workflow {
       MergeInput($0.0, $0.1, weight: $1.weight)
     }
     let (adapter, report) = try merge(inputs, progress: progress)
-    // Before one of them is replaced by the output.
-    let inputFiles = try (sources.files.flatMap(\.files) + sources.baseFiles).map(FileDigest.init)
     let reportText = try JSON.text(report)
     let files = try sources.write(adapter, to: output)
     try AtomicFile.write(reportText + "\n", to: reportFile, overwrite: output.overwrite)
-    try RunRecord(self, inputs: inputFiles, outputs: files + [reportFile], began: began)
+    try RunRecord(self, inputs: sources.inputs, outputs: files + [reportFile], began: began)
       .write(to: record, overwrite: output.overwrite)
     return Outcome(lora: output.path, reportFile: reportFile, report: report)
   }

@@ -9,4 +9,13 @@ extension ProgressReport {
     }
     return warnings.isEmpty ? nil : ProgressReport(phase: "reading prompts", step: 1, total: 1, warnings: warnings)
   }
+
+  /// Warns of a base that wants a sampler which is not among those here.
+  static func foreignSampler(of model: DiffusionModel) -> ProgressReport? {
+    let schedule = model.schedule.configuration
+    guard schedule.isConsistencyModel else { return nil }
+    let warning =
+      "the base was distilled for \(schedule.className), which is not among the samplers; its pictures are better elsewhere"
+    return ProgressReport(phase: "reading the base", step: 1, total: 1, warnings: [warning])
+  }
 }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import SafeTensors
 
 /// Names of the files that belong together.
-enum Paths {
+package enum Paths {
   /// `out/cat.safetensors` → `out/cat`
   static func stem(_ path: String) -> String {
     let name = name(path)
@@ -15,19 +15,41 @@ enum Paths {
 
   static func record(of path: String) -> String { "\(path).json" }
 
-  static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+  /// The same for every way to write a path: absolute, without links as far as there is something.
+  static func resolved(_ path: String) -> String {
+    var url = URL(filePath: path).standardizedFileURL
+    var missing: [String] = []
+    while !exists(url.path), url.pathComponents.count > 1 {
+      missing.append(url.lastPathComponent)
+      url.deleteLastPathComponent()
+    }
+    return missing.reversed().reduce(url.resolvingSymlinksInPath()) { $0.appending(path: $1) }.path
+  }
 
-  static func isFolder(_ path: String) -> Bool {
+  /// The folder that a file is in, resolved.
+  static func folder(of path: String) -> String {
+    resolved(URL(filePath: path).standardizedFileURL.deletingLastPathComponent().path)
+  }
+
+  package static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+
+  package static func isFolder(_ path: String) -> Bool {
     var isFolder: ObjCBool = false
     return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
   }
 
-  /// - Throws: `SettingError` with what the system said.
-  static func makeFolder(_ path: String) throws {
+  /// - Throws: `SettingError` with what is in the way, or what the system said.
+  package static func makeFolder(_ path: String) throws {
+    // Foundation has no words for a file in the way.
+    var place = URL(filePath: path).standardizedFileURL
+    while !exists(place.path), place.pathComponents.count > 1 { place.deleteLastPathComponent() }
+    guard isFolder(place.path) else {
+      throw SettingError("\(path): the folder cannot be made (\(place.path) is a file); choose another name")
+    }
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
-      throw SettingError("\(path): the folder cannot be made (\(error.localizedDescription))")
+      throw SettingError("\(path): the folder cannot be made (\(error.localizedDescription)); choose another name")
     }
   }
 

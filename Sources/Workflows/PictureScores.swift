@@ -1,5 +1,6 @@
 internal import Diffusion
 public import Evaluation
+internal import Tokenization
 
 /// What `EvaluatePictures` finds, with all that it depends on.
 public struct PictureScores: Codable, Sendable, Equatable {
@@ -11,7 +12,7 @@ public struct PictureScores: Codable, Sendable, Equatable {
     public let architecture: String
     public let embedding: String
     public let preprocessing: ImagePreprocessing
-    /// Configurations and weights.
+    /// Configurations, the tokenizer of a model that knows texts, and weights.
     public let files: [FileDigest]
 
     init(
@@ -22,7 +23,8 @@ public struct PictureScores: Codable, Sendable, Equatable {
       embedding = kind.embedding
       self.preprocessing = preprocessing
       let configurations = [folder.configurationFile, "\(folder.path)/\(ImagePreprocessing.file)"]
-      files = try (configurations + folder.weightFiles(stem: ModelFolder.transformersStem)).map(FileDigest.init)
+      let tokenizer = kind.modelType == ImageEncoders.clip.modelType ? CLIPTokenizer.files(in: folder.path) : []
+      files = try (configurations + tokenizer + folder.weightFiles(stem: ModelFolder.transformersStem)).map(FileDigest.init)
     }
 
     /// Of the weights.

@@ -15,40 +15,48 @@ public struct PictureSource: Codable, Sendable, Equatable {
     self.prompt = prompt
   }
 
+  /// On one line, as LoRA files list prompts line by line.
+  var givenPrompt: String? { prompt?.onOneLine }
+
   /// What a source holds, read and complete.
   struct Content {
-    /// Of the pictures.
-    let files: [String]
     let images: [Image]
     let prompts: [String]
-    /// Everything that was read: the pictures, and the files that their prompts come from.
-    let inputs: [String]
+    /// Everything that was read: the pictures, and after them the files that their prompts come from.
+    let inputs: [FileDigest]
 
     /// Each prompt once.
     var distinctPrompts: OrderedSet<String> { OrderedSet(prompts) }
 
-    func cache(_ model: DiffusionModel, _ size: PictureSize) throws -> LatentCache {
-      try LatentCache(images, prompts: prompts, model: model, width: size.width, height: size.height)
+    /// - Parameter kind: what the pictures are, for the progress.
+    func cache(
+      _ model: DiffusionModel, _ size: PictureSize, of kind: String = "pictures", progress: ProgressHandler
+    ) throws -> LatentCache {
+      try LatentCache(
+        images, prompts: prompts, model: model, width: size.width, height: size.height, phase: "encoding \(kind)",
+        progress: progress)
     }
 
-    /// What tells this content from another.
-    func identity() throws -> [String] { try files.map { try FileDigest(of: $0).sha256 } + prompts }
+    /// What tells this content from another: the bytes of the pictures and the prompts, wherever the files are.
+    var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
+
+    /// Follows from the content, so that LoRAs of other pictures do not begin alike.
+    var seed: UInt64 { UInt64(FileDigest.ofTexts(identity).prefix(8), radix: 16)! }
   }
 
   /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
-  /// - Throws: `ImageError` for what cannot be read, `SettingError` for a picture without a prompt.
+  /// - Throws: `ImageError` and `FileDigestError` for what cannot be read, `SettingError` for a picture without a prompt.
   func load(promptOption option: String) throws -> Content {
     let (pictures, captions) = try read()
     let prompts = try pictures.map { picture in
-      guard let prompt = prompt ?? picture.caption else {
+      guard let prompt = givenPrompt ?? picture.caption else {
         let caption = Paths.isFolder(path) ? ", or write one into \(Paths.stem(picture.file)).txt" : ""
         throw SettingError("\(picture.file) has no prompt; give one with --\(option)\(caption)")
       }
       return prompt
     }
-    let files = pictures.map(\.file)
-    return Content(
-      files: files, images: pictures.map(\.image), prompts: prompts, inputs: files + (prompt == nil ? captions : []))
+    let files = pictures.map(\.file) + (prompt == nil ? captions : [])
+    return Content(images: pictures.map(\.image), prompts: prompts, inputs: try files.map(FileDigest.init))
   }
 
   /// The pictures with the captions that they have in their folder, and the files that these come from.

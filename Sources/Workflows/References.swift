@@ -1,5 +1,6 @@
 internal import Diffusion
 internal import Foundation
+internal import Images
 internal import LoRA
 internal import Torch
 public import Training
@@ -8,7 +9,7 @@ public import Training
 public struct SavedReferences: Codable, Sendable, Equatable {
   /// How they are drawn.
   public var sampling: SampledLatents.Options
-  /// Kept here for other runs; beside the output, and removed once that is written, when nil.
+  /// Kept here for other runs; beside the output, where those of the run go once that is written, when nil.
   public var folder: String?
 
   public init(sampling: SampledLatents.Options = .init(), folder: String? = nil) {
@@ -25,10 +26,15 @@ public struct SavedReferences: Codable, Sendable, Equatable {
   func folder(beside output: AdapterOutput) -> String { folder ?? "\(output.stem).references" }
 
   /// Called when the result is written.
-  func finish(beside output: AdapterOutput) throws {
-    guard folder == nil else { return }
+  ///
+  /// - Parameter files: the references of the run, be they its own or of one that was stopped. Others in the folder are not its.
+  func finish(_ files: [String], beside output: AdapterOutput) throws {
+    guard folder == nil, !files.isEmpty else { return }
+    for file in files where Paths.exists(file) { try FileManager.default.removeItem(atPath: file) }
     let folder = folder(beside: output)
-    if Paths.exists(folder) { try FileManager.default.removeItem(atPath: folder) }
+    if try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty {
+      try FileManager.default.removeItem(atPath: folder)
+    }
   }
 }
 
@@ -37,6 +43,8 @@ extension ZipAdapters {
   struct Source {
     let side: Side
     let file: AdapterFile
+    /// Everything that was read.
+    let inputs: [FileDigest]
     /// nil where the LoRA has to draw them itself.
     let pictures: PictureSource.Content?
     /// What the LoRA was trained with.
@@ -50,12 +58,13 @@ extension ZipAdapters {
     init(_ side: Side, promptOption option: String) throws {
       self.side = side
       file = try AdapterFile(path: side.lora.path)
+      let lora = try file.files.map(FileDigest.init)
       if let images = side.images {
         let content = try PictureSource(images, prompt: side.prompt).load(promptOption: option)
-        (pictures, prompts) = (content, Array(content.distinctPrompts))
+        (pictures, prompts, inputs) = (content, Array(content.distinctPrompts), lora + content.inputs)
       } else {
-        pictures = nil
-        prompts = side.prompt.map { [$0] } ?? file.prompts
+        (pictures, inputs) = (nil, lora)
+        prompts = side.prompt.map { [$0.onOneLine] } ?? file.prompts
         guard !prompts.isEmpty else {
           throw SettingError(
             """
@@ -67,18 +76,18 @@ extension ZipAdapters {
     }
 
     /// What tells it from another.
-    func identity() throws -> [String] {
-      try [FileDigest(of: file.path).sha256, "\(side.lora.weight)"] + (pictures?.identity() ?? []) + ["draws"]
-        + drawnPrompts
+    var identity: [String] {
+      [inputs[0].sha256, "\(side.lora.weight)"] + (pictures?.identity ?? []) + ["draws"] + drawnPrompts
     }
 
     /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
-    func references(_ adapter: Adapter, by artist: ReferenceArtist) throws -> any ReferenceLatents {
+    func references(_ adapter: Adapter, by artist: inout ReferenceArtist) throws -> any ReferenceLatents {
+      let name = Paths.name(Paths.stem(file.path))
       func drawn() throws -> SampledLatents {
-        try artist.draw(adapter, prompts: drawnPrompts, identity: identity(), with: Paths.name(Paths.stem(file.path)))
+        try artist.draw(adapter, prompts: drawnPrompts, identity: identity, with: name)
       }
       guard let pictures else { return try drawn() }
-      let cache = try pictures.cache(artist.model, artist.size)
+      let cache = try pictures.cache(artist.model, artist.size, of: "pictures of \(name)", progress: artist.progress)
       return drawnPrompts.isEmpty ? cache : JoinedReferences([cache, try drawn()])
     }
   }
@@ -92,13 +101,24 @@ extension ZipAdapters {
     let folder: String
     let processes: ProcessGroup
     let progress: ProgressHandler
+    /// Where what it has drawn or found is kept.
+    private(set) var files: [String] = []
+
+    init(
+      base: LocalBase, model: DiffusionModel, size: PictureSize, sampling: SampledLatents.Options, folder: String,
+      processes: ProcessGroup, progress: @escaping ProgressHandler
+    ) {
+      (self.base, self.model, self.size, self.sampling) = (base, model, size, sampling)
+      (self.folder, self.processes, self.progress) = (folder, processes, progress)
+    }
 
     /// - Parameters:
     ///   - identity: of the adapter.
     ///   - name: of who draws, for the progress.
-    func draw(_ adapter: Adapter, prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
+    mutating func draw(_ adapter: Adapter, prompts: [String], identity: [String], with name: String) throws -> SampledLatents {
       let identity = try FileDigest.ofTexts(base.identity + identity + ["\(size) \(sampling)"])
       let path = "\(folder)/\(identity.prefix(16)).safetensors"
+      files.append(path)
       func found() throws -> SampledLatents? {
         guard Paths.exists(path) else { return nil }
         return try SampledLatents(path: path, identity: identity, device: model.device)

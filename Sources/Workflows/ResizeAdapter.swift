@@ -59,10 +59,8 @@ public struct ResizeAdapter: Workflow {
     }
     // Singular vectors mix the ranks of what was merged.
     if !reductions.isEmpty { adapter.metadata[MergeShares.metadataKey] = nil }
-    // Before one of them is replaced by the output.
-    let inputs = try content.inputs.map(FileDigest.init)
     let result = try output.write(adapter, of: content, reductions: Self.both(content.reading.reductions, reductions))
-    try RunRecord(self, inputs: inputs, outputs: result.files, began: began)
+    try RunRecord(self, inputs: content.inputs, outputs: result.files, began: began)
       .write(to: record, overwrite: output.overwrite)
     return result
   }

@@ -51,10 +51,8 @@ public struct ReweightAdapter: Workflow {
     } catch let error as MergeError {
       throw SettingError("\(lora): \(error)")
     }
-    // Before it is replaced by the output.
-    let inputs = try source.files.flatMap(\.files).map(FileDigest.init)
     let files = try source.write(reweighted, to: output)
-    try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: output.overwrite)
+    try RunRecord(self, inputs: source.inputs, outputs: files, began: began).write(to: record, overwrite: output.overwrite)
     let now = try MergeShares(metadata: reweighted.metadata)
     return Outcome(
       lora: output.path, inputs: zip(before.inputs, now.inputs).map { ($0.name, $0.weight, $1.weight) })

@@ -20,19 +20,14 @@ public struct RunRecord<Settings: Workflow>: Codable {
   /// That shared the work; likewise. Nil for one.
   public let processes: Int?
   public let seconds: Double
+  /// True of a run that was stopped: the outputs are what it had made by then, and what is left of a run before it. Nil of others.
+  public let isPartial: Bool?
 
-  /// - Parameter began: when the run did.
+  /// - Parameters:
+  ///   - inputs: as they were when they were read.
+  ///   - began: when the run did.
   init(
-    _ settings: Settings, inputs: [String], outputs: [String], began: ContinuousClock.Instant,
-    processes: ProcessGroup = ProcessGroup()
-  ) throws {
-    try self.init(
-      settings, inputs: try inputs.map(FileDigest.init), outputs: outputs, began: began, processes: processes)
-  }
-
-  /// Of inputs whose digests are known already.
-  init(
-    _ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant,
+    _ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant, isPartial: Bool = false,
     processes: ProcessGroup = ProcessGroup()
   ) throws {
     seconds = (ContinuousClock.now - began) / .seconds(1)
@@ -43,6 +38,7 @@ public struct RunRecord<Settings: Workflow>: Codable {
     versions = Versions()
     threads = Engine.threads
     self.processes = processes.size > 1 ? processes.size : nil
+    self.isPartial = isPartial ? true : nil
   }
 
   /// Takes away what the run of a record made and no new run makes again, as long as it is unchanged: left there, it would pass
@@ -52,16 +48,21 @@ public struct RunRecord<Settings: Workflow>: Codable {
   ///   - path: of the record; nothing happens where there is none that can be read.
   ///   - kept: what the new run makes.
   static func removeOutputs(recordedIn path: String, except kept: [String]) throws {
+    for file in try outputs(recordedIn: path, except: kept) { try FileManager.default.removeItem(atPath: file) }
+  }
+
+  /// What a record names that is still there and unchanged, beside the record, but for files of the same names as these.
+  static func outputs(recordedIn path: String, except kept: [String]) throws -> [String] {
     guard let bytes = FileManager.default.contents(atPath: path),
       let former = try? JSONDecoder().decode(RunRecord.self, from: bytes)
-    else { return }
-    let folder = URL(filePath: path).deletingLastPathComponent()
+    else { return [] }
+    let folder = String(path.dropLast(Paths.name(path).count))
     let names = Set(kept.map(Paths.name))
-    for output in former.outputs {
+    return try former.outputs.compactMap { output in
       let name = Paths.name(output.path)
-      let file = folder.appending(path: name).path
-      guard !names.contains(name), Paths.exists(file), try FileDigest(of: file).sha256 == output.sha256 else { continue }
-      try FileManager.default.removeItem(atPath: file)
+      let file = folder + name
+      guard !names.contains(name), Paths.exists(file), try FileDigest(of: file).sha256 == output.sha256 else { return nil }
+      return file
     }
   }
 

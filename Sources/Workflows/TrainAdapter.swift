@@ -16,6 +16,9 @@ public struct TrainAdapter: DistributedWorkflow {
   public var pictures: PictureSource
   public var size: PictureSize
   public var training: DreamBooth.Options
+  /// Whether the seed follows from the pictures and their prompts, in place of that of `training`: LoRAs that begin alike disturb each
+  /// other more.
+  public var seedFollowsPictures: Bool
   /// Pictures of the whole class, which the LoRA must leave as they are.
   public var prior: PriorPictures?
   public var samples: SamplePictures
@@ -24,20 +27,37 @@ public struct TrainAdapter: DistributedWorkflow {
   public var state: SavedState
   public var output: AdapterOutput
 
+  /// - Parameter seedFollowsPictures: when nil, whether `training` is left out, too, as the command does without `--seed`.
   public init(
-    base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), training: DreamBooth.Options = .init(),
-    prior: PriorPictures? = nil, samples: SamplePictures = .init(), memory: Double? = nil,
+    base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), training: DreamBooth.Options? = nil,
+    seedFollowsPictures: Bool? = nil, prior: PriorPictures? = nil, samples: SamplePictures = .init(), memory: Double? = nil,
     state: SavedState = .init(), output: AdapterOutput
   ) {
     self.base = base
     self.pictures = pictures
     self.size = size
-    self.training = training
+    self.training = training ?? .init()
+    self.seedFollowsPictures = seedFollowsPictures ?? (training == nil)
     self.prior = prior
     self.samples = samples
     self.memory = memory
     self.state = state
     self.output = output
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    base = try values.decode(BaseModel.self, forKey: .base)
+    pictures = try values.decode(PictureSource.self, forKey: .pictures)
+    size = try values.decode(PictureSize.self, forKey: .size)
+    training = try values.decode(DreamBooth.Options.self, forKey: .training)
+    // What earlier versions have recorded says nothing of it.
+    seedFollowsPictures = try values.decodeIfPresent(Bool.self, forKey: .seedFollowsPictures) ?? false
+    prior = try values.decodeIfPresent(PriorPictures.self, forKey: .prior)
+    samples = try values.decode(SamplePictures.self, forKey: .samples)
+    memory = try values.decodeIfPresent(Double.self, forKey: .memory)
+    state = try values.decode(SavedState.self, forKey: .state)
+    output = try values.decode(AdapterOutput.self, forKey: .output)
   }
 
   public func validate() throws {
@@ -58,48 +78,78 @@ public struct TrainAdapter: DistributedWorkflow {
     try Demand.notNegative(training.priorWeight, "prior-weight")
     try prior?.validate()
     try samples.validate()
-    if let memory { try Demand.positive(memory, "memory") }
+    if let memory { try Demand.gibibytes(memory, "memory") }
     try state.validate()
     try output.validate()
+    let read = [("images", pictures.path), ("prior-images", prior?.folder)]
+    let (statePath, written) = (state.path(beside: output), [output.path, Paths.record(of: output.path)])
+    for (path, option) in [(output.path, "output"), (statePath, "state")] {
+      try Demand.outside(read, path, option)
+      try Demand.apart(
+        path, option, from: read.map(\.1) + base.sources, expected: "another file than those that the training reads")
+    }
+    try Demand.apart(statePath, "state", from: written, expected: "another file than those that the training writes")
   }
 
   public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> String {
     try validate()
     try Demand.divisible(training.batch, by: processes)
     let began = ContinuousClock.now
-    let record = Paths.record(of: output.path)
     let statePath = state.path(beside: output)
-    try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
+    try Paths.checkWritable([output.path, Paths.record(of: output.path)], overwrite: output.overwrite)
     try output.check(as: Dialects.kohya)
     try Paths.checkWritable([statePath], overwrite: true)
+    // A training that goes on draws some samples again.
+    let overwritesSamples = output.overwrite || Paths.exists(statePath)
+    try samples.check(beside: output, steps: training.steps, overwrite: overwritesSamples)
     let content = try pictures.load(promptOption: "prompt")
+    return try settled(for: content).train(
+      on: content, state: statePath, overwritesSamples: overwritesSamples, began: began, progress: progress, processes: processes)
+  }
+
+  /// With the seed as a number, which other runs can be given.
+  private func settled(for content: PictureSource.Content) -> TrainAdapter {
+    guard seedFollowsPictures else { return self }
+    var settled = self
+    (settled.training.seed, settled.seedFollowsPictures) = (content.seed, false)
+    return settled
+  }
+
+  private func train(
+    on content: PictureSource.Content, state statePath: String, overwritesSamples: Bool, began: ContinuousClock.Instant,
+    progress: ProgressHandler, processes: ProcessGroup
+  ) throws -> String {
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
+    let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
     try output.check(training.targets.paths(in: model.moduleNames), as: Dialects.kohya, for: model.moduleNames)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
     let prior = try prior?.load(
       beside: output, base: base, model: model, seed: training.seed, progress: progress, processes: processes)
 
     let dreamBooth = try DreamBooth(
-      try content.cache(model, size), prior: try prior?.cache(model, size), model: model, options: training,
+      try content.cache(model, size, progress: progress),
+      prior: try prior?.cache(model, size, of: "pictures of the class", progress: progress), model: model, options: training,
       processes: processes)
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
-      try dreamBooth.memoryPlan(budget: $0)
+      try dreamBooth.memoryPlan(budget: $0, progress: progress)
     }
     let identity = FileDigest.ofTexts(
-      try base.identity + content.identity() + ["prior"] + (prior?.identity() ?? []) + ["\(size)"])
+      try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"])
     let adapter = try dreamBooth.run(
       state: statePath, identity: identity, saveEvery: state.every, progress: progress
     ) { step in
       guard processes.isFirst else { return }
-      try samples.draw(after: step, of: training.steps, beside: output, model: model, seed: training.seed, size: size)
+      try samples.draw(
+        after: step, of: training.steps, beside: output, overwrite: overwritesSamples, model: model, seed: training.seed,
+        size: size, progress: progress)
     }
     guard processes.isFirst else { return output.path }
     let files = try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
     try RunRecord(
-      self, inputs: base.files + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
+      self, inputs: baseFiles + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
       processes: processes
-    ).write(to: record, overwrite: output.overwrite)
+    ).write(to: Paths.record(of: output.path), overwrite: output.overwrite)
     try state.finish(beside: output)
     return output.path
   }
@@ -107,7 +157,7 @@ public struct TrainAdapter: DistributedWorkflow {
   /// What other programs show, and what calls the LoRA up.
   private func metadata(_ content: PictureSource.Content) -> OrderedDictionary<String, String> {
     var metadata: OrderedDictionary = [
-      "ss_steps": "\(training.steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.files.count)",
+      "ss_steps": "\(training.steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.images.count)",
       "ss_learning_rate": "\(training.learningRate.peak)", "ziplora.prompts": content.distinctPrompts.joined(separator: "\n"),
     ]
     if content.distinctPrompts.count == 1 { metadata["modelspec.trigger_phrase"] = content.prompts[0] }

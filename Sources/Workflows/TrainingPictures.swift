@@ -33,15 +33,16 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those
   /// it has drawn.
   ///
-  /// - Throws: `SettingError` for pictures that say they were drawn of another prompt or by another base; errors of files.
+  /// - Throws: `SettingError` for pictures that say they were drawn of another prompt or by another base; errors of files;
+  ///   `Interrupted` when the handler answers false.
   func load(
     beside output: AdapterOutput, base: LocalBase, model: DiffusionModel, seed: UInt64, progress: ProgressHandler,
     processes: ProcessGroup
   ) throws -> PictureSource.Content {
     let folder = folder ?? "\(output.stem)-prior"
     let source = PictureSource(folder, prompt: prompt)
-    if let prompt {
-      let there = try Self.names(in: folder)
+    let there = try Self.names(in: folder)
+    if let prompt = source.givenPrompt {
       let origin = Origin(prompt: prompt, base: try FileDigest.ofTexts(base.weights))
       for name in there.sorted() { try origin.check("\(folder)/\(name)", of: folder) }
       // A run that was stopped while it drew has left less than it wants.
@@ -64,8 +65,7 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   private static func name(_ number: Int) -> String { String(format: "prior-%04d.png", number + 1) }
 
   private static func names(in folder: String) throws -> Set<String> {
-    guard Paths.isFolder(folder), try !FileManager.default.contentsOfDirectory(atPath: folder).isEmpty else { return [] }
-    return Set(try ImageFolder(contentsOf: folder).pictures.map(\.name))
+    Paths.exists(folder) ? Set(try ImageFolder.pictureNames(in: folder)) : []
   }
 
   /// What a picture was drawn of, and by what, as its PNG text says: from another class or another base it would teach the LoRA
@@ -95,16 +95,48 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   private func draw(
     _ numbers: [Int], _ origin: Origin, into folder: String, model: DiffusionModel, seed: UInt64, progress: ProgressHandler
   ) throws {
-    var timer = StepTimer()
-    for (done, number) in numbers.enumerated() {
-      let request = TextToImage(prompts: [origin.prompt], steps: 30, seed: seed &+ UInt64(number))
-      let picture = Image(try request.generate(with: model)[0])
-      try picture.write(to: "\(folder)/\(Self.name(number))", text: origin.texts)
-      timer.tick()
-      let report = ProgressReport(
-        phase: "drawing prior pictures", step: done + 1, total: numbers.count, secondsPerStep: timer.secondsPerStep)
-      guard progress(report) else { throw Interrupted(phase: report.phase, step: report.step, state: folder) }
+    let requests = numbers.map {
+      TextToImage(prompts: [origin.prompt], steps: drawingSteps, seed: seed &+ UInt64($0))
     }
+    try drawPictures(requests, with: model, phase: "drawing prior pictures", state: folder, progress: progress) {
+      try $1.write(to: "\(folder)/\(Self.name(numbers[$0]))", text: origin.texts)
+    }
+  }
+}
+
+/// Of the sampler.
+private let drawingSteps = 30
+
+/// Draws pictures one after another.
+///
+/// - Parameters:
+///   - requests: of one picture each.
+///   - state: where they are kept.
+///   - progress: hears of each step of the sampler.
+///   - keep: gets each with its place.
+/// - Throws: `Interrupted` when the handler answers false; what drawing and `keep` throw.
+private func drawPictures(
+  _ requests: [TextToImage], with model: DiffusionModel, phase: String, state: String?, progress: ProgressHandler,
+  keep: (Int, Image) throws -> Void
+) throws {
+  // Of several processes there may be none for this one.
+  guard !requests.isEmpty else { return }
+  try withoutActuallyEscaping(progress) { progress in
+    var timer = StepTimer()
+    func tell(_ step: Int) throws {
+      let report = ProgressReport(
+        phase: phase, step: step, total: requests.count * drawingSteps, secondsPerStep: timer.secondsPerStep)
+      guard progress(report) else { throw Interrupted(phase: phase, step: step, state: state) }
+    }
+    for (place, request) in requests.enumerated() {
+      let picture = try request.generate(with: model) { state in
+        if place + state.step > 0 { timer.tick() }
+        // After its last step a picture only has to be decoded.
+        if state.step < state.total { try tell(place * drawingSteps + state.step) }
+      }
+      try keep(place, Image(picture[0]))
+    }
+    try tell(requests.count * drawingSteps)
   }
 }
 
@@ -125,19 +157,49 @@ public struct SamplePictures: Codable, Sendable, Equatable {
     guard !prompts.isEmpty else { throw SettingError("--sample-every needs --sample-prompt to say what to draw") }
   }
 
+  private func folder(beside output: AdapterOutput) -> String { "\(output.stem)-samples" }
+
+  /// After which steps of a training they are due.
+  private func steps(of total: Int) -> [Int] {
+    let every = interval(total)
+    return Array(stride(from: every, to: total, by: every)) + [total]
+  }
+
+  private func interval(_ total: Int) -> Int { every ?? max(1, total / 10) }
+
+  private func files(_ step: Int, in folder: String) -> [String] {
+    prompts.indices.map { "\(folder)/\(String(format: "step%05d-%d.png", step, $0 + 1))" }
+  }
+
+  /// Refuses before the work what would be refused in the middle of it.
+  ///
+  /// - Parameter overwrite: whether pictures that are there may be replaced.
+  func check(beside output: AdapterOutput, steps total: Int, overwrite: Bool) throws {
+    let folder = folder(beside: output)
+    guard !prompts.isEmpty, Paths.exists(folder) else { return }
+    guard Paths.isFolder(folder) else {
+      throw SettingError("\(folder): found a file, expected the folder for sample pictures; move it or choose another --output")
+    }
+    let files = steps(of: total).flatMap { self.files($0, in: folder) }
+    try Paths.checkWritable(files.filter(Paths.exists) + files.prefix(1), overwrite: overwrite)
+  }
+
   /// Draws what is due, always with the same seed, with the LoRA as it is on the model.
+  ///
+  /// - Throws: `Interrupted` when the handler answers false.
   func draw(
-    after step: Int, of total: Int, beside output: AdapterOutput, model: DiffusionModel, seed: UInt64, size: PictureSize
+    after step: Int, of total: Int, beside output: AdapterOutput, overwrite: Bool, model: DiffusionModel, seed: UInt64,
+    size: PictureSize, progress: ProgressHandler
   ) throws {
-    guard !prompts.isEmpty, step % (every ?? max(1, total / 10)) == 0 || step == total else { return }
-    let folder = "\(output.stem)-samples"
+    guard !prompts.isEmpty, step % interval(total) == 0 || step == total else { return }
+    let folder = folder(beside: output)
     try Paths.makeFolder(folder)
-    for (index, prompt) in prompts.enumerated() {
-      let request = TextToImage(prompts: [prompt], steps: 30, width: size.width, height: size.height, seed: seed)
-      let picture = Image(try request.generate(with: model)[0])
-      let name = String(format: "step%05d-%d.png", step, index + 1)
-      // A training that goes on after a stop draws some of them again.
-      try picture.write(to: "\(folder)/\(name)", text: [("prompt", prompt)], overwrite: true)
+    let files = files(step, in: folder)
+    let requests = prompts.map {
+      TextToImage(prompts: [$0], steps: drawingSteps, width: size.width, height: size.height, seed: seed)
+    }
+    try drawPictures(requests, with: model, phase: "drawing sample pictures", state: nil, progress: progress) {
+      try $1.write(to: files[$0], text: [("prompt", prompts[$0])], overwrite: overwrite)
     }
   }
 }

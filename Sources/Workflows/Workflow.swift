@@ -15,7 +15,11 @@ public protocol Workflow: Codable, Sendable {
   /// - Throws: `SettingError`.
   func validate() throws
 
-  /// - Throws: `Interrupted` when the handler answers false; errors of files and models as they come.
+  /// Does the work on the calling thread and returns when it is done: an app calls it from a thread of its own, not from a task of
+  /// Swift's thread pool, which has as many threads as the machine has cores.
+  ///
+  /// - Throws: `Interrupted` when the handler answers false; errors of files and models as they come. Each describes itself for users:
+  ///   `"\(error)"`.
   func run(progress: ProgressHandler) throws -> Outcome
 }
 
@@ -39,13 +43,18 @@ public enum Version {
 /// A setting that makes no sense, by itself or beside the others.
 public struct SettingError: Error, CustomStringConvertible, Equatable {
   public let description: String
+  /// What it is about, where that is the value of one option.
+  let option: (name: String, found: String, expected: String)?
 
-  public init(_ description: String) { self.description = description }
+  public init(_ description: String) { (self.description, option) = (description, nil) }
 
   /// - Parameter option: as the command line spells it, without the dashes.
   init(_ option: String, _ found: some CustomStringConvertible, expected: String) {
-    self.init("--\(option) \(found): expected \(expected)")
+    description = "--\(option) \(found): expected \(expected)"
+    self.option = (option, "\(found)", expected)
   }
+
+  public static func == (left: SettingError, right: SettingError) -> Bool { left.description == right.description }
 }
 
 /// Checks of numbers, for `Workflow.validate`.
@@ -60,6 +69,12 @@ enum Demand {
 
   static func positive(_ number: Double, _ option: String) throws(SettingError) {
     guard number > 0, number.isFinite else { throw SettingError(option, number, expected: "a number above 0") }
+  }
+
+  /// Of memory.
+  static func gibibytes(_ number: Double, _ option: String) throws(SettingError) {
+    try positive(number, option)
+    guard number <= 1e6 else { throw SettingError(option, number, expected: "a number of GiB up to 1e6") }
   }
 
   static func notNegative(_ number: Double, _ option: String) throws(SettingError) {
@@ -86,5 +101,13 @@ enum Demand {
 
   static func finite(_ number: Double, _ option: String) throws(SettingError) {
     guard number.isFinite else { throw SettingError(option, number, expected: "a finite number") }
+  }
+
+  /// Of LoRAs that become one.
+  static func someWeight(_ loras: [WeightedFile]) throws(SettingError) {
+    guard loras.contains(where: { $0.weight != 0 }) else {
+      throw SettingError(
+        "all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
+    }
   }
 }

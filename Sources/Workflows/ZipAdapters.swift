@@ -58,10 +58,11 @@ public struct ZipAdapters: DistributedWorkflow {
   public var state: SavedState
   public var output: AdapterOutput
 
+  /// - Parameter options: those of the command where nothing is given: with joint prompts of the method `joint`, else of the closed form.
   public init(
     base: BaseModel, subject: Side, style: Side, others: [Side] = [], jointPrompts: [String] = [],
     size: PictureSize = .init(), batch: Int = 1,
-    options: ZipOptions = .init(), references: SavedReferences = .init(), memory: Double? = nil,
+    options: ZipOptions? = nil, references: SavedReferences = .init(), memory: Double? = nil,
     state: SavedState = .init(), output: AdapterOutput
   ) {
     self.base = base
@@ -71,7 +72,7 @@ public struct ZipAdapters: DistributedWorkflow {
     self.jointPrompts = jointPrompts
     self.size = size
     self.batch = batch
-    self.options = options
+    self.options = options ?? ZipOptions(method: .standard(withJointPrompts: !jointPrompts.isEmpty))
     self.references = references
     self.memory = memory
     self.state = state
@@ -94,9 +95,10 @@ public struct ZipAdapters: DistributedWorkflow {
     try size.validate()
     for (side, option) in zip(sides, ["subject-weight", "style-weight"]) { try Demand.finite(side.lora.weight, option) }
     for side in others { try side.lora.validate() }
-    guard sides.allSatisfy({ $0.lora.path != output.path }) else {
-      throw SettingError("output", output.path, expected: "another name than those of the LoRAs that are zipped")
-    }
+    try Demand.someWeight(sides.map(\.lora))
+    let loras = sides.map(\.lora.path)
+    try Demand.apart(
+      output.path, "output", from: loras, expected: "another name than those of the LoRAs that are zipped")
     try Demand.atLeast(1, batch, "batch", atMost: 65_536)
     // A mean over a picture's latents has gradients below float16's smallest numbers; a norm has not.
     guard base.dtype != .float16 || options.objective.fidelity != .squared else {
@@ -106,20 +108,37 @@ public struct ZipAdapters: DistributedWorkflow {
     do {
       try options.validate()
     } catch {
-      throw SettingError("\(error)")
+      throw SettingError(error.option, error.found, expected: error.expected)
     }
     try references.validate()
-    if let memory { try Demand.positive(memory, "memory") }
+    if let memory { try Demand.gibibytes(memory, "memory") }
     try state.validate()
     try output.validate()
+    try validateFiles(loras)
   }
+
+  /// Nothing is written over or beside what is read.
+  private func validateFiles(_ loras: [String]) throws(SettingError) {
+    let options = ["subject-images", "style-images"] + others.map { _ in "lora-images" }
+    let pictures = zip(options, sides.map(\.images)).map { ($0, $1) }
+    let statePath = state.path(beside: output)
+    for (path, option) in [(output.path, "output"), (statePath, "state")] {
+      try Demand.outside(pictures, path, option)
+      try Demand.apart(path, option, from: pictures.map(\.1) + base.sources, expected: "another file than those that are read")
+    }
+    try Demand.apart(
+      statePath, "state", from: loras + [output.path, coefficientsFile, output.reportPath, Paths.record(of: output.path)],
+      expected: "another file than those that are read, and than the results")
+    if let folder = references.folder { try Demand.outside(pictures, folder, "reference-folder", folder: folder) }
+  }
+
+  private var coefficientsFile: String { "\(output.stem).coefficients.safetensors" }
 
   public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     try validate()
     try Demand.divisible(batch, by: processes)
     let began = ContinuousClock.now
-    let (coefficientsFile, reportFile) = ("\(output.stem).coefficients.safetensors", output.reportPath)
-    let record = Paths.record(of: output.path)
+    let (reportFile, record) = (output.reportPath, Paths.record(of: output.path))
     let statePath = state.path(beside: output)
     try Paths.checkWritable([output.path, coefficientsFile, reportFile, record], overwrite: output.overwrite)
     try Paths.checkWritable([statePath], overwrite: true)
@@ -129,6 +148,7 @@ public struct ZipAdapters: DistributedWorkflow {
     ProgressReport.remarks(on: sources.map(\.file), to: progress)
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
+    let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
     let prompts = sources.flatMap(\.prompts)
     let others = sides.flatMap(\.referencePrompts) + jointPrompts
     if let warning = ProgressReport.overflow(of: prompts + others, in: model) { _ = progress(warning) }
@@ -136,13 +156,9 @@ public struct ZipAdapters: DistributedWorkflow {
     // What would be refused after references are drawn is refused before.
     _ = try MergePlan(inputs, scope: options.scope)
     try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: model.moduleNames)
-    let identities = try sources.flatMap { try $0.identity() } + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
-    let references = try withoutActuallyEscaping(progress) { progress in
-      let artist = ReferenceArtist(
-        base: base, model: model, size: size, sampling: self.references.sampling,
-        folder: self.references.folder(beside: output), processes: processes, progress: progress)
-      return try zip(sources, inputs).map { try $0.references($1.weighted, by: artist) }
-    }
+    let identities = sources.flatMap(\.identity) + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
+    let (references, referenceFiles) = try references(
+      of: sources, inputs, base: base, model: model, progress: progress, processes: processes)
     let probe = try DiffusionProbe(
       references, jointPrompts: jointPrompts, model: model, adaptsText: inputs.contains(where: \.adapter.adaptsText),
       batch: batch, processes: processes)
@@ -152,11 +168,15 @@ public struct ZipAdapters: DistributedWorkflow {
 
     let zipper = try begun(inputs, probe, state: statePath, identity: identity, processes)
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
-      try probe.memoryPlan(of: zipper, budget: $0)
+      try probe.memoryPlan(of: zipper, budget: $0, progress: progress)
     }
     let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress, processes: processes)
 
     let report = zipper.report(stop: stop)
+    let warnings = ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter)
+    if !warnings.isEmpty {
+      _ = progress(ProgressReport(phase: "zipping", step: options.steps, total: options.steps, warnings: warnings))
+    }
     let outcome = Outcome(
       lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles,
       untriedJointPrompt: jointPrompts.isEmpty ? Self.promptOfBoth(prompts) : nil)
@@ -166,13 +186,27 @@ public struct ZipAdapters: DistributedWorkflow {
       for: model.moduleNames)
     try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
-    let inputFiles = base.files + sources.flatMap(\.file.files) + sources.flatMap { $0.pictures?.inputs ?? [] }
     try RunRecord(
-      self, inputs: inputFiles, outputs: files + [coefficientsFile, reportFile], began: began, processes: processes
+      self, inputs: baseFiles + sources.flatMap(\.inputs), outputs: files + [coefficientsFile, reportFile], began: began,
+      processes: processes
     ).write(to: record, overwrite: output.overwrite)
     try state.finish(beside: output)
-    try self.references.finish(beside: output)
+    try self.references.finish(referenceFiles, beside: output)
     return outcome
+  }
+
+  /// What each LoRA shows, and the files of what they have drawn for that.
+  private func references(
+    of sources: [Source], _ inputs: [MergeInput], base: LocalBase, model: DiffusionModel, progress: ProgressHandler,
+    processes: ProcessGroup
+  ) throws -> ([any ReferenceLatents], files: [String]) {
+    try withoutActuallyEscaping(progress) { progress in
+      var artist = ReferenceArtist(
+        base: base, model: model, size: size, sampling: references.sampling, folder: references.folder(beside: output),
+        processes: processes, progress: progress)
+      let found = try zip(sources, inputs).map { try $0.references($1.weighted, by: &artist) }
+      return (found, artist.files)
+    }
   }
 
   /// As the state on disk has it, if there is one.

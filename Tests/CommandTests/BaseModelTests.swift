@@ -1,5 +1,6 @@
 import Foundation
 import SafeTensors
+import TestFiles
 import TestSupport
 import Testing
 import Torch

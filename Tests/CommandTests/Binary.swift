@@ -1,4 +1,5 @@
 import Foundation
+import TestFiles
 import TestSupport
 import Testing
 
@@ -30,6 +31,13 @@ struct Binary {
   static func run(
     _ arguments: [String], environment: [String: String] = [:], interruptAfter phase: String? = nil
   ) throws -> Binary {
+    try run(arguments, environment: environment, interruptWhen: phase.map { phase in { $0.contains(phase) } })
+  }
+
+  /// - Parameter interruptWhen: Ctrl-C is sent once this holds; asked with what stands on standard error.
+  static func run(
+    _ arguments: [String], environment: [String: String], interruptWhen isDue: ((_ errors: String) throws -> Bool)?
+  ) throws -> Binary {
     let folder = try TemporaryFolder()
     // Files and not pipes, which would block a command that says more than a pipe holds.
     let (output, errors) = (try folder.emptyFile("output"), try folder.emptyFile("errors"))
@@ -43,8 +51,8 @@ struct Binary {
       .merging(environment) { $1 }
     process.environment?["COLUMNS"] = nil
     try process.run()
-    if let phase {
-      while process.isRunning, try !String(contentsOf: errors, encoding: .utf8).contains(phase) { usleep(2000) }
+    if let isDue {
+      while process.isRunning, try !isDue(String(contentsOf: errors, encoding: .utf8)) { usleep(2000) }
       process.interrupt()
     }
     process.waitUntilExit()

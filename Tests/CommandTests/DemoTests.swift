@@ -2,7 +2,7 @@ import Evaluation
 import Foundation
 import Merging
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Training
 import Workflows

@@ -1,5 +1,6 @@
 import Foundation
 import Merging
+import TestFiles
 import TestSupport
 import Testing
 import Torch
@@ -24,13 +25,6 @@ import Workflows
     for run in runs { try #require(run.status == 0, "\(run.errors)", sourceLocation: sourceLocation) }
     #expect(!runs[0].output.isEmpty, sourceLocation: sourceLocation)
     #expect(runs.dropFirst().allSatisfy { $0.output.isEmpty && $0.errors.isEmpty }, sourceLocation: sourceLocation)
-  }
-
-  /// The largest difference of any tensor, in relation to that tensor's largest element.
-  private func difference(_ first: String, _ second: String) throws -> Double {
-    let (first, second) = (try SafeTensorsCollection(path: first), try SafeTensorsCollection(path: second))
-    #expect(first.keys == second.keys && !first.keys.isEmpty)
-    return try first.keys.map { TestSupport.difference(try first.tensor($0), try second.tensor($0)) }.max()!
   }
 
   private func report(_ path: String) throws -> MergeReport {
@@ -61,12 +55,12 @@ import Workflows
     let (one, many) = (try report(folder("1/a.report.json")), try report(folder("\(processes)/a.report.json")))
     #expect(many.records.count == 3)
     for (one, many) in zip(one.records, many.records) {
-      let error = TestSupport.difference(Tensor(many.fidelity + [many.similarity]), Tensor(one.fidelity + [one.similarity]))
+      let error = difference(Tensor(many.fidelity + [many.similarity]), Tensor(one.fidelity + [one.similarity]))
       #expect(error <= 2e-6, "the terms of step \(one.step) differ by \(error)")
     }
     // Adam makes whole steps of gradients that are nothing but rounding; these LoRAs leave none so small.
     let error = try difference(
-      folder("\(processes)/a.coefficients.safetensors"), folder("1/a.coefficients.safetensors"))
+      ofFile: folder("\(processes)/a.coefficients.safetensors"), folder("1/a.coefficients.safetensors"))
     #expect(error <= 1e-5, "the coefficients differ by \(error)")
 
     let record = try JSONDecoder().decode(
@@ -80,7 +74,7 @@ import Workflows
       [
         "train", "--base", base, "--images", "\(fixtures)/rgb-8.png", "--prompt", "a sbu dog", "--rank", "2", "--steps", "3",
         "--learning-rate", "1e-2", "--accumulation", "2", "--batch", "4", "--prior-prompt", "a dog", "--prior-count", "3",
-        "--sample-prompt", "a dog", "--sample-every", "3", "--output", folder("\(name)/a.safetensors"),
+        "--seed", "0", "--sample-prompt", "a dog", "--sample-every", "3", "--output", folder("\(name)/a.safetensors"),
       ]
     }
     let alone = try Binary.run(arguments("1"))
@@ -90,7 +84,7 @@ import Workflows
       #expect(try bytes(folder("2/a-prior/\(name)")) == bytes(folder("1/a-prior/\(name)")))
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder("2/a-samples")) == ["step00003-1.png"])
-    let error = try difference(folder("2/a.safetensors"), folder("1/a.safetensors"))
+    let error = try difference(ofFile: folder("2/a.safetensors"), folder("1/a.safetensors"))
     // Rounding, of which Adam has made more in the rarely moved elements of a factor that starts at zero.
     #expect(error <= 3e-4, "the largest error is \(error)")
   }

@@ -1,6 +1,6 @@
 import Evaluation
 import Foundation
-import TestSupport
+import TestFiles
 import Testing
 import Workflows
 
@@ -74,7 +74,7 @@ import Workflows
     #expect(record.workflow == "evaluate" && record.settings.rareTokens == RareTokens(["sbu", "szn"]))
     #expect(record.inputs.contains(weights))
     #expect(record.outputs == [try FileDigest(of: json)])
-    #expect(record.inputs.count == 7 + 6)
+    #expect(record.inputs.count == 7 + 10)
   }
 
   @Test("only what is asked for, and rare tokens of the user's own")

@@ -3,7 +3,7 @@ import Foundation
 import Images
 import LoRA
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 import Training
@@ -236,7 +236,7 @@ import Workflows
       ("[[cat, notebook]]", "[[cat, notebook], [cat, notebook]]", "pairs: \"cat-notebook\" is there twice"),
       ("name: base alone", "name: \"\"", "rows: a name is empty"),
       ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected on grass, "),
-      ("\npictures: 2", "\npictures: 9223372036854775807", "--pictures 9223372036854775807: expected 10000000 or less"),
+      ("\npictures: 2", "\npictures: 9223372036854775807", "pictures: found 9223372036854775807; expected 10000000 or less"),
       (
         "replace: [down_blocks, mid_block, up_blocks], from: direct merge", "replace: [down]",
         "replace and from go together, with of"

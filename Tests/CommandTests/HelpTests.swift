@@ -1,5 +1,5 @@
 import Foundation
-import TestSupport
+import TestFiles
 import Testing
 
 @Suite struct HelpTests {

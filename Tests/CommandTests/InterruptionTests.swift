@@ -1,5 +1,6 @@
 import Foundation
-import TestSupport
+import TestFiles
+import TestHub
 import Testing
 
 /// Ctrl-C in the middle: exit code 130, the state is saved, and the same command gives the very file of an uninterrupted run.
@@ -42,7 +43,7 @@ import Testing
   @Test func training() throws {
     let picture = "\(fixtures)/rgb-8.png"
     let others = [
-      ["--batch", "2"], ["--alpha", "1"], ["--prior-weight", "2"], ["--targets", "attn2.to_k"], ["--steps", "1"],
+      ["--batch", "2"], ["--alpha", "1"], ["--weight-decay", "0.5"], ["--targets", "attn2.to_k"], ["--steps", "1"],
     ]
     try expectSameAfterInterruption("training the LoRA", others: others) { output in
       [
@@ -56,5 +57,49 @@ import Testing
     let loras = try TrainedLoRAs.shared.get()
     let others = [["--batch", "2"], ["--lambda", "1"], ["--fidelity", "squared"]]
     try expectSameAfterInterruption("zipping", others: others) { loras.zip(steps: 20, output: $0) }
+  }
+
+  /// A small pipeline as the hub would have it.
+  private func hubModel() throws -> FakeModel {
+    let pipeline = "\(goldens)/pipelines/sd15"
+    var model = FakeModel()
+    model.files = [:]
+    for name in try FileManager.default.subpathsOfDirectory(atPath: pipeline) where name.contains(".") {
+      model.files[name] = [UInt8](try bytes("\(pipeline)/\(name)"))
+    }
+    return model
+  }
+
+  @Test("a download keeps what has come, and the same command fetches the rest and no file twice")
+  func fetching() throws {
+    let (model, cache, large) = (try hubModel(), try TemporaryCache(), FakeModel.path(of: FakeModel.large))
+    let server = try ScriptedServer { request, count in
+      var answer = model.answer(request)
+      // Less than it says, so that the command waits for more.
+      if request.path == large, count == 0 { answer.body = Array(answer.body.prefix(100_000)) }
+      return answer
+    }
+    let environment = [
+      "HF_ENDPOINT": server.address, "HF_HOME": cache.path, "HF_HUB_CACHE": cache.path, "HF_HUB_OFFLINE": "0",
+      "no_proxy": "*",
+    ]
+    let command = ["load", "--base", "org/tiny"]
+    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
+    let stopped = try Binary.run(command, environment: environment) { errors in
+      errors.contains("fetching org/tiny") && (try? bytes(partial))?.isEmpty == false
+    }
+    #expect(stopped.status == 130 && stopped.output == "", "\(stopped.errors)")
+    #expect(stopped.errors.contains("interrupted while fetching org/tiny"), "\(stopped.errors)")
+    #expect(
+      stopped.errors.contains("the state is in \(cache.path), the same command continues from it"), "\(stopped.errors)")
+    let kept = try bytes(partial)
+    #expect(try !kept.isEmpty && kept == Data(#require(model.files[FakeModel.large]).prefix(kept.count)))
+
+    let resumed = try Binary.run(command, environment: environment)
+    #expect(resumed.status == 0 && resumed.output.hasPrefix(#"{"parameters":"#), "\(resumed.errors)")
+    let (whole, others) = (server.requests.filter { $0.path == large }, server.paths.filter { $0 != large })
+    #expect(whole.map { $0.headers["range"] } == [nil, "bytes=\(kept.count)-"])
+    #expect(Set(others).count == others.count { $0 != FakeModel.listing } + 1, "\(others)")
+    #expect(try cache.bytes(FakeModel.large) == model.files[FakeModel.large])
   }
 }

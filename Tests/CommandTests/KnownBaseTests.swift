@@ -2,6 +2,7 @@ import Foundation
 import LoRA
 import Merging
 import OrderedCollections
+import TestFiles
 import TestSupport
 import Testing
 import Torch
@@ -45,14 +46,6 @@ import Workflows
     return path
   }
 
-  /// The largest difference of any layer, in relation to its largest element.
-  private func difference(_ found: Adapter, _ expected: Adapter) throws -> Double {
-    #expect(Set(found.factors.keys) == Set(expected.factors.keys))
-    return try expected.factors.map { path, factors in
-      TestSupport.difference(try #require(found.delta(path, dtype: .float64)), factors.delta(dtype: .float64))
-    }.max() ?? .infinity
-  }
-
   private func merge(_ files: String..., output: String, _ options: String...) -> [String] {
     ["merge", "--method", "direct", "--output", output] + files.flatMap { ["--lora", $0] } + options
   }
@@ -81,7 +74,7 @@ import Workflows
     #expect(try MergeShares(metadata: AdapterFile(path: merged).metadata).exceptions.count == 1)
     try Binary.succeed("reweight", merged, "--style-weight", "0.25", "--output", folder("soft.safetensors"))
     let found = try AdapterFile.read(folder("soft.safetensors"), for: KnownBase.stableDiffusionXL.moduleNames)
-    let error = try difference(found, try DirectMerge().merge(inputs, context: MergeContext()).adapter)
+    let error = try difference(found, DirectMerge().merge(inputs, context: MergeContext()).adapter)
     #expect(error <= 1e-6, "\(error)")
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import TestFiles
 import TestSupport
 import Testing
 import Torch
@@ -18,7 +19,7 @@ import Torch
     for key in expected.keys where key.hasPrefix("input.") {
       #expect(try (found.tensor(key) .== expected.tensor(key)).allHold(), "\(key)")
     }
-    let difference = try (found.tensor("output.sample") - expected.tensor("output.sample")).abs().max().item()
-    #expect(difference < 1e-4)
+    let error = try difference(found.tensor("output.sample"), expected.tensor("output.sample"))
+    #expect(error < 5e-6, "\(error)")
   }
 }

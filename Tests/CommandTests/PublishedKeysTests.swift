@@ -3,7 +3,7 @@ import Foundation
 import LoRA
 import OrderedCollections
 import SafeTensors
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 import Workflows

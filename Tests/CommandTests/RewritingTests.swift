@@ -1,7 +1,7 @@
 import Foundation
 import LoRA
 import OrderedCollections
-import TestSupport
+import TestFiles
 import Testing
 import Torch
 import Workflows

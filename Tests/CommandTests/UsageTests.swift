@@ -1,4 +1,5 @@
 import Testing
+import Torch
 
 /// Options that make no sense: exit code 64, a clear message, no result.
 @Suite struct UsageTests {
@@ -138,5 +139,13 @@ import Testing
     #expect(run.errors.hasPrefix("Error: "))
     // Long messages are broken at spaces.
     #expect(run.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ").contains(message), "\(run.errors)")
+  }
+
+  @Test(
+    "a device that is not there is refused before any work", .disabled(if: Device.cuda.isAvailable, "this machine has one"),
+    arguments: [train, generate, zip, evaluate + ["--clip", "clip"]])
+  func missingDevice(_ arguments: [String]) throws {
+    try isToldInOneMessage(
+      arguments + ["--device", "cuda"], "--device cuda: this build of libtorch or this machine has none; use cpu")
   }
 }

@@ -1,7 +1,7 @@
 import Diffusion
 import Foundation
+import TestFiles
 import Testing
-import TestSupport
 import Torch
 import Training
 

@@ -4,6 +4,7 @@ import Images
 import LoRA
 import Merging
 import OrderedCollections
+import TestFiles
 import Testing
 import Torch
 import Training
@@ -11,8 +12,7 @@ import Training
 /// On the tiny random SDXL pipeline of the goldens.
 @Suite struct DreamBoothTests {
   private func base() throws -> DiffusionModel {
-    let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    return try DiffusionModel(folder: tests.appending(path: "Goldens/pipelines/sdxl").path)
+    try DiffusionModel(folder: "\(goldens)/pipelines/sdxl")
   }
 
   private func pictures(_ model: DiffusionModel, prompt: String = "a sbu cat") throws -> LatentCache {
@@ -41,8 +41,8 @@ import Training
 
   @Test("a resumed training ends with the same bits, also of text encoders", arguments: ["attention", "attention+text-encoders"])
   func resume(targets: String) throws {
-    let file = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).safetensors").path
-    defer { try? FileManager.default.removeItem(atPath: file) }
+    let folder = try TemporaryFolder()
+    let file = folder("lora.state.safetensors")
     let model = try base()
     let cache = try pictures(model)
     let settings = options(steps: 4, targets: try Targets(targets))

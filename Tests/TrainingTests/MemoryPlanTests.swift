@@ -4,6 +4,7 @@ import Images
 import LoRA
 import Merging
 import OrderedCollections
+import TestFiles
 import Testing
 import Torch
 import Training
@@ -12,8 +13,7 @@ import Training
 /// what grows with a picture to matter.
 @Suite(.serialized) struct MemoryPlanTests {
   private func base(_ name: String) throws -> DiffusionModel {
-    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    return try DiffusionModel(folder: root.appending(path: "Models/\(name)").path)
+    try DiffusionModel(folder: "\(repository)/Models/\(name)")
   }
 
   private func pictures(_ model: DiffusionModel, width: Int, height: Int) throws -> LatentCache {

@@ -3,6 +3,7 @@ import Foundation
 import LoRA
 import Merging
 import OrderedCollections
+import TestFiles
 import Testing
 import Torch
 import Training
@@ -14,8 +15,7 @@ import Training
   private let options = SampledLatents.Options(count: 2, steps: 3, guidance: 2, seed: 5)
 
   init() throws {
-    let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    model = try DiffusionModel(folder: tests.appending(path: "Goldens/pipelines/sdxl").path)
+    model = try DiffusionModel(folder: "\(goldens)/pipelines/sdxl")
     adapter = try Self.adapter(seed: 1, of: model)
   }
 
@@ -67,8 +67,8 @@ import Training
   }
 
   @Test func areKept() throws {
-    let path = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).safetensors").path
-    defer { try? FileManager.default.removeItem(atPath: path) }
+    let folder = try TemporaryFolder()
+    let path = folder("references.safetensors")
     let references = try drawn(adapter)
     try references.write(to: path, identity: "this")
     let read = try #require(try SampledLatents(path: path, identity: "this", device: .cpu))

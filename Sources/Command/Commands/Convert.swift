@@ -6,8 +6,8 @@ struct Convert: WorkflowCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write a LoRA file in the dialect of another tool.",
     discussion: """
-      Reads what kohya's tools, diffusers of any version, peft, ComfyUI, LyCORIS and ziplora-pytorch write: \
-      \(Dialects.all.map(\.name).joined(separator: ", ")). No base model is needed for Stable Diffusion XL, 1.x and 2.x, \
+      Reads what kohya's tools, diffusers of any version, peft, ComfyUI, OneTrainer, LyCORIS and ziplora-pytorch \
+      write: \(Dialects.all.map(\.name).joined(separator: ", ")). No base model is needed for Stable Diffusion XL, 1.x and 2.x, \
       except for DoRA, whose effect depends on the base's weights.
 
       LoHa, LoKr, DoRA and whole differences become a LoRA: exactly where that is possible within --rank-limit, else as \

@@ -9,7 +9,8 @@ struct Generate: WorkflowCommand {
       Prints the path of each picture. Its settings are in its PNG metadata (parameters as A1111 reads them, and ziplora \
       as JSON), and a record of the run is in FILE.png.json or DIR/run.json.
 
-      Example: ziplora generate --base sdxl --lora zip.safetensors --prompt "a sbu dog in szn style" --output dog.png
+      Example: ziplora generate --base stabilityai/stable-diffusion-xl-base-1.0 --dtype bfloat16 \
+      --lora dog-in-ink.safetensors --prompt "a sbu dog in szn style" --output dog.png
       """)
 
   @OptionGroup(title: "Base model") var base: BaseOptions

@@ -26,7 +26,7 @@ struct Merge: WorkflowCommand {
 
   @OptionGroup(title: "LoRAs") var loras: MergedLoRAOptions
   @OptionGroup(title: "Method") var method: MergeMethodOptions
-  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions<DialectOfFirstLoRA>
 
   var workflow: MergeAdapters {
     MergeAdapters(

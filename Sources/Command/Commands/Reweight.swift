@@ -16,7 +16,7 @@ struct Reweight: WorkflowCommand {
   var file: String
 
   @OptionGroup(title: "Weights") var weights: WeightOptions
-  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions<DialectOfLoRA>
 
   var workflow: ReweightAdapter {
     ReweightAdapter(lora: file, weights: weights.all, output: output.adapter)

@@ -4,6 +4,7 @@ internal import Images
 internal import SafeTensors
 internal import Torch
 internal import Toybox
+internal import Workflows
 
 struct Toybox: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -28,23 +29,27 @@ struct Toybox: ParsableCommand {
     @Option(help: ArgumentHelp("Folder for pictures and states; about 1 GB.", valueName: "dir"))
     var work = "runs/toybox"
 
+    @OptionGroup var overwriting: OverwriteOptions
+
     func validate() throws {
-      var isFolder: ObjCBool = false
-      if FileManager.default.fileExists(atPath: output, isDirectory: &isFolder), !isFolder.boolValue {
-        throw ValidationError("--output \(output): found a file, expected a folder or a new name")
+      for (option, path) in [("output", output), ("work", work)] where Paths.exists(path) && !Paths.isFolder(path) {
+        throw ValidationError("--\(option) \(path): found a file, expected a folder or a new name")
       }
     }
 
     func run() throws {
       let bar = ProgressBar()
       let recipe = BaseRecipe(architecture: architecture)
-      try report(with: bar) { try ToyboxBase(recipe: recipe, work: work, output: output).train(progress: bar.show) }
-      print(output)
+      try report(with: bar) {
+        for folder in [work, output] { try Paths.makeFolder(folder) }
+        try ToyboxBase(recipe: recipe, work: work, output: output, overwrite: overwriting.overwrite).train(progress: bar.show)
+      }
+      try StandardStream.print(output)
     }
   }
 
   struct Sheet: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Draw a contact sheet of the world, with captions.")
+    static let configuration = CommandConfiguration(abstract: "Draw a contact sheet of the world.")
 
     @Option(help: ArgumentHelp("The sheet.", valueName: "file.png"))
     var output: String
@@ -76,7 +81,7 @@ struct Toybox: ParsableCommand {
       try report(with: ProgressBar()) {
         try ContactSheet(pictures, columns: columns, magnification: 2).image().write(to: output, overwrite: overwrite)
       }
-      print(output)
+      try StandardStream.print(output)
     }
   }
 
@@ -93,14 +98,14 @@ struct Toybox: ParsableCommand {
     func run() throws {
       for example in Example.subjects + Example.styles {
         let folder = "\(output)/\(example.kind.rawValue)s/\(example.name)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         try report(with: ProgressBar()) {
+          try Paths.makeFolder(folder)
           for (index, picture) in example.pictures.enumerated() {
             try picture.write(to: "\(folder)/\(index + 1).png", overwrite: overwrite)
           }
           try AtomicFile.write(example.prompt + "\n", to: "\(folder)/prompt.txt", overwrite: overwrite)
         }
-        print(folder)
+        try StandardStream.print(folder)
       }
     }
   }

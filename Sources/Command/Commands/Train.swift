@@ -8,7 +8,8 @@ struct Train: WorkflowCommand {
     discussion: """
       Ctrl-C saves the state; the same command continues from it and gives the same file to the byte.
 
-      Example: ziplora train --base sdxl --images dog --prompt "a sbu dog" --output dog.safetensors
+      Example: ziplora train --base stabilityai/stable-diffusion-xl-base-1.0 --dtype bfloat16 --images photos/dog \
+      --prompt "a sbu dog" --prior-images photos/other-dogs --prior-prompt "a dog" --output dog.safetensors
       """)
 
   @OptionGroup(title: "Base model") var base: BaseOptions
@@ -19,13 +20,13 @@ struct Train: WorkflowCommand {
   @OptionGroup(title: "Sample pictures") var samples: SampleOptions
   @OptionGroup(title: "Memory") var memory: MemoryOptions
   @OptionGroup(title: "State") var state: StateOptions
-  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions<DialectOfNewLoRA>
 
   var workflow: TrainAdapter {
     TrainAdapter(
       base: base.model, pictures: pictures.source, size: pictures.size.size,
-      training: training.options(priorWeight: prior.priorWeight), prior: prior.pictures, samples: samples.pictures,
-      memory: memory.memory, state: state.saved, output: output.adapter)
+      training: training.options(priorWeight: prior.weight), seedFollowsPictures: training.seed == nil, prior: prior.pictures,
+      samples: samples.pictures, memory: memory.memory, state: state.saved, output: output.adapter)
   }
 }
 
@@ -37,6 +38,13 @@ struct PictureOptions: ParsableArguments {
   var prompt: String?
 
   @OptionGroup var size: SizeOptions
+
+  func validate() throws {
+    guard prompt?.allSatisfy(\.isWhitespace) != true else {
+      throw ValidationError(
+        "--prompt: found nothing; expected what the pictures show with words that call it up, such as \"a sbu dog\"")
+    }
+  }
 
   var source: PictureSource { PictureSource(images, prompt: prompt) }
 }
@@ -53,8 +61,19 @@ struct PriorOptions: ParsableArguments {
       "Pictures of the class that there must be; those in the folder, or 100 where none is but drawn ones.", valueName: "n"))
   var priorCount: Int?
 
-  @Option(help: ArgumentHelp("Weight of the loss on pictures of the class.", valueName: "weight"))
-  var priorWeight = DreamBooth.Options().priorWeight
+  private static let standardWeight = DreamBooth.Options().priorWeight
+
+  @Option(
+    help: ArgumentHelp("Weight of the loss on pictures of the class. (default: \(standardWeight))", valueName: "weight"))
+  var priorWeight: Double?
+
+  func validate() throws {
+    guard priorWeight == nil || pictures != nil else {
+      throw ValidationError("--prior-weight needs pictures of the class; give --prior-images, --prior-prompt or both")
+    }
+  }
+
+  var weight: Double { priorWeight ?? Self.standardWeight }
 
   var pictures: PriorPictures? {
     guard priorImages != nil || priorPrompt != nil || priorCount != nil else { return nil }

@@ -12,8 +12,9 @@ struct Zip: WorkflowCommand {
       (STEM.report.json) and a record of the run (FILE.json), and prints a summary. Ctrl-C saves the state; the same \
       command continues from it and gives the same file to the byte.
 
-      Example: ziplora zip --base sdxl --subject dog.safetensors --style ink.safetensors --subject-images dog \
-      --style-images ink.png --subject-prompt "a sbu dog" --style-prompt "a house in szn style" --output zip.safetensors
+      Example: ziplora zip --base stabilityai/stable-diffusion-xl-base-1.0 --dtype bfloat16 --subject dog.safetensors \
+      --subject-images photos/dog --subject-prompt "a sbu dog" --style ink.safetensors --style-images ink.png \
+      --style-prompt "a house in szn style" --joint-prompt "a sbu dog in szn style" --output dog-in-ink.safetensors
       """)
 
   @OptionGroup(title: "Base model") var base: BaseOptions
@@ -22,12 +23,13 @@ struct Zip: WorkflowCommand {
   @OptionGroup(title: "Optimisation") var zip: ZipLoRAOptions
   @OptionGroup(title: "Memory") var memory: MemoryOptions
   @OptionGroup(title: "State") var state: StateOptions
-  @OptionGroup(title: "Result") var output: AdapterOutputOptions
+  @OptionGroup(title: "Result") var output: AdapterOutputOptions<DialectOfFirstLoRA>
 
   private var isJoint: Bool { !sides.jointPrompt.isEmpty }
 
   func validate() throws {
     try zip.validate(isJoint: isJoint)
+    try references.validate(draws: sides.draws)
     try validateWorkflow()
   }
 

@@ -16,8 +16,10 @@ extension ZipAdapters.Outcome {
       row("largest coefficient") { index in layers.map { $0.coefficients[index].max }.max() ?? 1 },
     ]
     if let first = report.records.first, let last = report.records.last {
-      rows.append(row("fidelity term, first step") { first.fidelity[$0] })
-      rows.append(row("fidelity term, last step") { last.fidelity[$0] })
+      // Two steps see other noise and timesteps; where draws are fixed, the first ones are asked about once more.
+      let (before, after) = report.fidelityAfter == nil ? ("first step", "last step") : ("before the updates", "after them")
+      rows.append(row("fidelity term, \(before)") { first.fidelity[$0] })
+      rows.append(row("fidelity term, \(after)") { (report.fidelityAfter ?? last.fidelity)[$0] })
     }
     let ending =
       switch report.stop {

@@ -29,12 +29,16 @@ struct BaseEvaluation: Codable {
     let scenes = sampler.next(count)
     let batch = 32
     var pictures: [Tensor] = []
+    var timer = StepTimer()
     for start in stride(from: 0, to: count, by: batch) {
       let prompts = scenes[start..<min(start + batch, count)].map(Caption.full)
       var request = TextToImage(prompts: prompts, sampler: .euler, steps: 20, guidance: 4)
       request.seed = seed &+ UInt64(start)
       pictures.append(try request.generate(with: model))
-      let report = ProgressReport(phase: "drawing by captions", step: start + prompts.count, total: count)
+      timer.tick()
+      let report = ProgressReport(
+        phase: "drawing by captions", step: start + prompts.count, total: count,
+        secondsPerStep: timer.secondsPerStep.map { $0 / Double(batch) })
       guard progress(report) else { throw Interrupted(phase: report.phase, step: report.step, state: nil) }
     }
     let truth = renderBatch(scenes).to(dtype: .float32) / 255

@@ -18,7 +18,7 @@ struct BaseFolder {
     let architecture = base.recipe.architecture
     for component in architecture.family.textEncoders.map(\.tokenizer) {
       try FileManager.default.createDirectory(atPath: "\(path)/\(component)", withIntermediateDirectories: true)
-      try tokenizer.save(to: URL(fileURLWithPath: "\(path)/\(component)"))
+      try tokenizer.save(to: URL(fileURLWithPath: "\(path)/\(component)"), overwrite: true)
     }
     var vae: AutoencoderKL.Configuration = try Self.configuration(BaseConfiguration.vae)
     vae.scalingFactor = scalingFactor
@@ -51,7 +51,7 @@ struct BaseFolder {
     try write("clip", configuration, clip.store, "model")
     try AtomicFile.write(
       BaseConfiguration.clipPreprocessor + "\n", to: "\(path)/clip/preprocessor_config.json", overwrite: true)
-    try tokenizer.save(to: URL(fileURLWithPath: "\(path)/clip"))
+    try tokenizer.save(to: URL(fileURLWithPath: "\(path)/clip"), overwrite: true)
   }
 
   func write(dino: DINOTraining) throws {

@@ -16,16 +16,23 @@ public struct ToyboxBase {
   public let work: String
   /// Folder of the finished base.
   public let output: String
+  /// Whether what is in that folder may be replaced. What this training has put there, before it was stopped, may anyway.
+  public let overwrite: Bool
 
-  public init(recipe: BaseRecipe, work: String, output: String) {
+  public init(recipe: BaseRecipe, work: String, output: String, overwrite: Bool = false) {
     self.recipe = recipe
     self.work = work
     self.output = output
+    self.overwrite = overwrite
   }
 
-  /// - Throws: `Interrupted` when the handler asks to stop; every stage's state is kept then.
+  /// - Throws: `Interrupted` when the handler asks to stop; every stage's state is kept then. `AtomicFileError` for a folder that
+  ///   holds files of others.
   public func train(progress: @escaping ProgressHandler) throws {
-    try FileManager.default.createDirectory(atPath: work, withIntermediateDirectories: true)
+    for folder in [work, output] {
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+    try claimOutput()
     let tokenizer = try BaseTokenizer.train(vocabularySize: recipe.vocabularySize)
     let (pictures, captions) = try drawPictures(progress: progress)
     let ids = Tensor.stacked(captions.map { Tensor(tokenizer.encode($0)) })
@@ -71,6 +78,25 @@ public struct ToyboxBase {
       count: recipe.evaluationPictures, seed: recipe.evaluationSeed, progress: progress)
     let card = ModelCard(recipe: recipe, evaluation: evaluation, losses: ["base": losses])
     try card.write(to: output)
+    try FileManager.default.removeItem(atPath: claim)
+  }
+
+  /// Says to a later run of the same training whose the files in the output folder are.
+  private var claim: String { "\(work)/\(recipe.architecture.rawValue).output" }
+
+  private func claimOutput() throws {
+    let folder = URL(filePath: output).standardizedFileURL.resolvingSymlinksInPath().path
+    let isOwn = FileManager.default.contents(atPath: claim).map { String(decoding: $0, as: UTF8.self) } == folder
+    if !isOwn, !overwrite {
+      let names = try FileManager.default.subpathsOfDirectory(atPath: output).sorted()
+      for name in names where !name.split(separator: "/").contains(where: { $0.hasPrefix(".") }) {
+        var isFolder: ObjCBool = false
+        let file = "\(output)/\(name)"
+        guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder), !isFolder.boolValue else { continue }
+        try AtomicFile.check(file)
+      }
+    }
+    try AtomicFile.write(folder, to: claim, overwrite: true)
   }
 
   /// Pictures uint8 [N, 3, 64, 64] with their captions, drawn once.

@@ -91,7 +91,8 @@ public struct Demo: Workflow {
     let oracle = try Oracle(base: base)
     let subjectPictures = try pictures("subjects/\(subject)")
     let stylePictures = try pictures("styles/\(style)")
-    let (subjectCache, styleCache) = (try subjectPictures.cache(model, .init()), try stylePictures.cache(model, .init()))
+    let subjectCache = try subjectPictures.cache(model, .init(), of: "pictures of the subject", progress: progress)
+    let styleCache = try stylePictures.cache(model, .init(), of: "pictures of the style", progress: progress)
     let weights = try (Checkpoint(path: base).files + [Oracle.weights(base: base)]).map(FileDigest.init)
 
     func train(
@@ -100,7 +101,7 @@ public struct Demo: Workflow {
       let prior = try prior(example.classPrompt, model, progress: progress)
       let training = try DreamBooth(cache, prior: prior, model: model, options: options, phase: "training the \(kind) LoRA")
       let identity = FileDigest.ofTexts(
-        weights.map(\.sha256) + (try content.identity()) + [example.classPrompt, "\(priorPictures) \(steps) \(guidance) \(seed)"])
+        weights.map(\.sha256) + content.identity + [example.classPrompt, "\(priorPictures) \(steps) \(guidance) \(seed)"])
       let adapter = try training.run(state: state(kind), identity: identity, progress: progress)
       clock.finish("train \(kind)")
       return adapter
@@ -134,8 +135,7 @@ public struct Demo: Workflow {
     let report = DemoReport(
       demo: self, results: results, sheets: sheets, exam: exam, inputs: (subjectPictures.images, stylePictures.images))
     try report.write(to: output)
-    let read = try (subjectPictures.inputs + stylePictures.inputs).map(FileDigest.init)
-    try RunRecord(self, inputs: weights + read, outputs: outputs, began: began)
+    try RunRecord(self, inputs: weights + subjectPictures.inputs + stylePictures.inputs, outputs: outputs, began: began)
       .write(to: "\(output)/run.json", overwrite: overwrite)
     for kind in ["subject", "style"] { try FileManager.default.removeItem(atPath: state(kind)) }
     return results
@@ -177,14 +177,19 @@ public struct Demo: Workflow {
   private func prior(_ prompt: String, _ model: DiffusionModel, progress: ProgressHandler) throws -> LatentCache {
     let request = TextToImage(
       prompts: [prompt], sampler: .euler, steps: steps, guidance: guidance, seed: seed &+ 2000, count: priorPictures)
+    var timer = StepTimer()
     let drawn = try withoutActuallyEscaping(progress) { progress in
       try request.generate(with: model) { state in
-        let report = ProgressReport(phase: "drawing \"\(prompt)\"", step: state.step, total: state.total)
+        if state.step > 0 { timer.tick() }
+        let report = ProgressReport(
+          phase: "drawing \"\(prompt)\"", step: state.step, total: state.total, secondsPerStep: timer.secondsPerStep)
         guard progress(report) else { throw Interrupted(phase: report.phase, step: state.step, state: nil) }
       }
     }
     let pictures = (0..<priorPictures).map { Image(drawn[$0]) }
-    return try LatentCache(pictures, prompts: pictures.map { _ in prompt }, model: model)
+    return try LatentCache(
+      pictures, prompts: pictures.map { _ in prompt }, model: model, phase: "encoding pictures of \"\(prompt)\"",
+      progress: progress)
   }
 }
 

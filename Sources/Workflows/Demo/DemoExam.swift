@@ -44,6 +44,7 @@ struct DemoExam {
   ) throws -> OrderedDictionary<String, Sheet> {
     var sheets: OrderedDictionary<String, Sheet> = [:]
     let total = adapters.count * 2 * demo.steps
+    var timer = StepTimer()
     for (place, (name, adapter)) in adapters.enumerated() {
       let attachment = try Attachment(adapter, to: model.projections)
       sheets[name] = try attachment.whileAttached {
@@ -53,7 +54,9 @@ struct DemoExam {
             count: count)
           return try request.generate(with: model) { state in
             let step = (place * 2 + part) * demo.steps + state.step
-            let report = ProgressReport(phase: "drawing and judging", step: step, total: total)
+            if state.step > 0 { timer.tick() }
+            let report = ProgressReport(
+              phase: "drawing and judging", step: step, total: total, secondsPerStep: timer.secondsPerStep)
             guard progress(report) else { throw Interrupted(phase: report.phase, step: step, state: nil) }
           }
         }

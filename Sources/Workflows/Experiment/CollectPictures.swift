@@ -27,7 +27,7 @@ struct CollectPictures: Workflow {
     // What an earlier run has left would be trained on, too.
     if Paths.exists(output) { try FileManager.default.removeItem(atPath: output) }
     try Paths.makeFolder(output)
-    var (inputs, files): ([String], [String]) = ([], [])
+    var (inputs, files): ([FileDigest], [String]) = ([], [])
     for (number, source) in sources.enumerated() {
       let content = try source.pictures.load(promptOption: "prompt")
       inputs += content.inputs

@@ -37,8 +37,8 @@ extension Experiment {
       return names
     }
     if let training = try file.mapping("training") {
-      if let subject = try training.mapping("subject") { subjectTraining = try Training(subject) }
-      if let style = try training.mapping("style") { styleTraining = try Training(style) }
+      if let subject = try training.mapping("subject") { subjectTraining = try Training(subject, over: subjectTraining) }
+      if let style = try training.mapping("style") { styleTraining = try Training(style, over: styleTraining) }
       try training.finish()
     }
     rows = try file.required("rows") { try file.list($0) { try Row(YAMLMapping($0, at: $1)) } }
@@ -90,7 +90,8 @@ extension Experiment.Material {
 }
 
 extension Experiment.Training {
-  init(_ mapping: YAMLMapping) throws {
+  init(_ mapping: YAMLMapping, over defaults: Self = .init()) throws {
+    self = defaults
     rank = try mapping.whole("rank") ?? rank
     steps = try mapping.whole("steps") ?? steps
     learningRate = try mapping.number("learning-rate") ?? learningRate
@@ -117,7 +118,7 @@ extension Experiment.Row {
     merge = try mapping.text("merge")
     options = try mapping.numbers("options")
     zip = try mapping.mapping("zip").map(Experiment.Zip.init)
-    joint = try mapping.mapping("joint").map(Experiment.Training.init)
+    joint = try mapping.mapping("joint").map { try Experiment.Training($0) }
     of = try mapping.text("of")
     replace = try mapping.texts("replace") ?? replace
     from = try mapping.text("from")

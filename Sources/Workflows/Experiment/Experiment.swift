@@ -109,7 +109,8 @@ public struct Experiment: Codable, Sendable {
   /// By name, subject first; every subject with every style when nil.
   public var pairs: [[String]]?
   public var subjectTraining = Training()
-  public var styleTraining = Training()
+  /// Of another seed: LoRAs that begin with the same random numbers disturb each other more.
+  public var styleTraining = Training(seed: 500)
   public var rows: [Row]
   /// The row that the others are compared with.
   public var reference: String
@@ -235,9 +236,11 @@ extension Experiment {
       throw SettingError("encoders: found none; expected clip, dino or both")
     }
     try unique(try allPairs.map(\.name), "pairs")
-    try Demand.atLeast(1, pictures, "pictures")
-    try Demand.atLeast(1, otherPictures, "other-pictures")
-    try Demand.atLeast(1, reproductionDraws, "reproduction-draws")
+    try SettingPlace().naming {
+      try Demand.atLeast(1, pictures, "pictures")
+      try Demand.atLeast(1, otherPictures, "other-pictures")
+      try Demand.atLeast(1, reproductionDraws, "reproduction-draws")
+    }
   }
 }
 
@@ -249,40 +252,76 @@ extension Experiment.Row {
     let given = ways.filter(\.1).map(\.0)
     guard given.count == 1 else {
       throw SettingError(
-        "row \"\(name)\": found \(given.isEmpty ? "none" : given.joined(separator: " and ")) of "
+        "\(title): found \(given.isEmpty ? "none" : given.joined(separator: " and ")) of "
           + "\(ways.map(\.0).joined(separator: ", ")); expected one")
     }
     guard combine == .weights || loras?.count == 2 else {
-      throw SettingError("row \"\(name)\": combine goes with loras: [subject, style] alone")
+      throw SettingError("\(title): combine goes with loras: [subject, style] alone")
     }
-    guard (0..<1).contains(sparsity) else { throw SettingError("row \"\(name)\": sparsity \(sparsity); expected 0 up to 1") }
+    guard (0..<1).contains(sparsity) else { throw SettingError("\(title): sparsity \(sparsity); expected 0 up to 1") }
     guard sparsity == 0 || loras?.isEmpty == false else {
-      throw SettingError("row \"\(name)\": sparsity goes with loras alone")
+      throw SettingError("\(title): sparsity goes with loras alone")
     }
     guard with.isEmpty || merge != nil || zip != nil else {
-      throw SettingError("row \"\(name)\": with goes with merge and zip alone")
+      throw SettingError("\(title): with goes with merge and zip alone")
     }
-    guard weights.count == 2 else { throw SettingError("row \"\(name)\": weights are \(weights.count) numbers; expected 2") }
+    try validateWeights()
     guard replace.isEmpty == (from == nil), replace.isEmpty || of != nil else {
-      throw SettingError("row \"\(name)\": replace and from go together, with of")
+      throw SettingError("\(title): replace and from go together, with of")
     }
     if let from {
       guard let other = rows.first(where: { $0.name == from }), other.merge != nil || other.zip != nil else {
-        throw SettingError("row \"\(name)\": from names \"\(from)\"; expected a row of merge or zip")
+        throw SettingError("\(title): from names \"\(from)\"; expected a row of merge or zip")
       }
     }
     if let of {
       guard let other = rows.first(where: { $0.name == of }), other.zip != nil || other.merge == DirectMerge().name else {
-        throw SettingError("row \"\(name)\": of names \"\(of)\"; expected a row of zip or of merge: direct")
+        throw SettingError("\(title): of names \"\(of)\"; expected a row of zip or of merge: direct")
       }
     }
+    guard options.isEmpty || merge != nil else { throw SettingError("\(title): options go with merge alone") }
     if let merge {
-      guard MergeMethods.onWeights.contains(where: { $0.name == merge }) else {
+      guard let method = MergeMethods.onWeights.first(where: { $0.name == merge }) else {
         let names = MergeMethods.onWeights.map(\.name).joined(separator: ", ")
-        throw SettingError("row \"\(name)\": merge: \(merge); expected one of \(names)")
+        throw SettingError("\(title): merge: \(merge); expected one of \(names)")
       }
+      try validateOptions(of: method)
     }
   }
+
+  /// Weights of LoRAs that take no part, or of none, would change nothing.
+  private func validateWeights() throws {
+    guard weights.count == 2 else { throw SettingError("\(title): weights are \(weights.count) numbers; expected 2") }
+    let acting = joint != nil || !replace.isEmpty ? [] : loras ?? Experiment.Role.allCases
+    guard Set(acting).count == acting.count else { throw SettingError("\(title): loras: one is there twice") }
+    for (role, weight) in Swift.zip(Experiment.Role.allCases, weights) {
+      guard weight.isFinite else {
+        throw SettingError("\(title): weights: found \(weight) for the \(role.rawValue); expected a finite number")
+      }
+      guard weight == 1 || acting.contains(role) else {
+        let other = joint != nil ? "joint" : loras != nil ? "loras without it" : "replace"
+        throw SettingError(
+          "\(title): weights: found \(weight) for the \(role.rawValue), which changes nothing beside \(other); expected 1")
+      }
+    }
+    guard combine != .predictions || weights.allSatisfy({ $0 >= 0 }) && weights.contains(where: { $0 > 0 }) else {
+      throw SettingError("\(title): weights: found \(weights); combine: predictions takes those from 0 on, not all 0")
+    }
+  }
+
+  private func validateOptions(of method: any MergeMethod) throws {
+    do {
+      _ = try method.setting(options)
+    } catch .option(let option, let value, let expected) {
+      throw SettingError("\(title): options.\(option): found \(value); expected \(expected)")
+    } catch .noSuchOption(let option, let method, let available) {
+      let known = available.isEmpty ? "has none" : "has \(available.joined(separator: ", "))"
+      throw SettingError("\(title): options.\(option): the method \(method) has no such option; it \(known)")
+    }
+  }
+
+  /// For messages.
+  var title: String { "row \"\(name)\"" }
 
   /// As a folder is called: letters, digits and dashes.
   var folder: String {

@@ -25,7 +25,7 @@ struct ExperimentJob {
     kind = Work.name
     secondsIfDone = {
       guard let bytes = FileManager.default.contents(atPath: record),
-        let found = try? JSONDecoder().decode(RunRecord<Work>.self, from: bytes),
+        let found = try? JSONDecoder().decode(RunRecord<Work>.self, from: bytes), found.isPartial != true,
         let (before, now) = try? (JSON.text(found.settings), JSON.text(work)), before == now,
         Set(reads).isSubset(of: found.inputs.map(\.path)),
         (found.inputs + found.outputs).allSatisfy({ files.digest(of: $0.path) == $0 })
@@ -49,7 +49,7 @@ struct ExperimentJob {
   /// The saved state that a run refuses to go on from because it is of other settings; nil for any other error.
   private static func foreignState(_ error: any Error) -> String? {
     switch error {
-    case let error as StateError: error.path
+    case let error as StateError: error.mayBeDeleted ? error.path : nil
     case MergeError.otherRun(let path, _): path
     default: nil
     }

@@ -50,15 +50,16 @@ struct ExperimentPlan {
   private func folder(_ row: Experiment.Row, _ pair: Experiment.Pair) -> String { Self.folder(row, of: pair, in: output) }
 
   /// - Parameters:
+  ///   - place: of its settings in the file.
   ///   - folders: that it puts files into, beside what its record is of.
   ///   - materials: whose pictures it reads.
   ///   - clearing: a folder that belongs to it alone.
   /// - Throws: `SettingError` of a job that could not run, before any other has.
   private mutating func add<Work: Workflow>(
-    _ title: String, _ work: Work, record: String, folders: [String] = [], reading materials: [Experiment.Material] = [],
-    clearing: String? = nil
+    _ title: String, _ work: Work, at place: SettingPlace = .init(), record: String, folders: [String] = [],
+    reading materials: [Experiment.Material] = [], clearing: String? = nil
   ) throws {
-    try work.validate()
+    try place.naming { try work.validate() }
     guard records.insert(record).inserted else { return }
     let needs = try products.makers(for: work)
     let product = record.hasSuffix("/run.json") ? record.dropLast("/run.json".count) : record.dropLast(".json".count)
@@ -110,11 +111,16 @@ struct ExperimentPlan {
       TrainAdapter(
         base: base, pictures: PictureSource(material.images, prompt: material.prompt), training: training.options,
         prior: training.prior > 0 ? prior : nil, output: AdapterOutput(file, overwrite: true)),
-      record: Paths.record(of: file), folders: training.prior > 0 ? [self.prior(material)] : [], reading: [material])
+      at: SettingPlace(section: "training.\(role.rawValue)", names: Self.trainingNames), record: Paths.record(of: file),
+      folders: training.prior > 0 ? [self.prior(material)] : [], reading: [material])
   }
 
+  private static let trainingNames = ["prior-count": "prior"]
+
   /// One LoRA of both, each as often in a step as the other.
-  private mutating func trainJointly(_ pair: Experiment.Pair, _ training: Experiment.Training, to file: String) throws {
+  private mutating func trainJointly(
+    _ pair: Experiment.Pair, _ training: Experiment.Training, of row: Experiment.Row, to file: String
+  ) throws {
     // No row's folder begins with a point.
     let folder = "\(output)/pairs/\(pair.name)/.joint"
     let both = [pair.subject, pair.style]
@@ -140,7 +146,8 @@ struct ExperimentPlan {
       "training one LoRA of \(pair.name)",
       TrainAdapter(
         base: base, pictures: PictureSource(collected), training: training.options, prior: prior,
-        output: AdapterOutput(file, overwrite: true)), record: Paths.record(of: file))
+        output: AdapterOutput(file, overwrite: true)),
+      at: SettingPlace(owner: row.title, section: "joint", names: Self.trainingNames), record: Paths.record(of: file))
   }
 
   // MARK: Rows
@@ -159,7 +166,7 @@ struct ExperimentPlan {
           base: BaseModel(experiment.base, dtype: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
           sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, seed: sampling.seed,
           count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true),
-        record: "\(pictures)/run.json", clearing: pictures)
+        at: SettingPlace(section: "sampling"), record: "\(pictures)/run.json", clearing: pictures)
       let scores = ExperimentScores.file(exhibit, in: folder)
       if let evaluation = experiment.evaluation(exhibit, of: pair, pictures: pictures, json: scores) {
         let compared = [(evaluation.subjectImages, pair.subject), (evaluation.styleImages, pair.style)]
@@ -201,13 +208,15 @@ struct ExperimentPlan {
     let (title, record) = ("merging \(pair.name) by \(row.name)", Paths.record(of: merged))
     if let method = row.merge {
       try add(
-        title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output), record: record)
+        title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output),
+        at: SettingPlace(owner: row.title), record: record)
     } else if let zip = row.zip {
       try add(
-        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output), record: record,
+        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output),
+        at: SettingPlace(owner: row.title, section: "zip", names: Self.zipNames), record: record,
         reading: zip.references == .pictures ? [pair.subject, pair.style] + others.map(\.material) : [])
     } else if let training = row.joint {
-      try trainJointly(pair, training, to: merged)
+      try trainJointly(pair, training, of: row, to: merged)
     } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
       // Made first, wherever in the file that row stands.
       let source = "\(folder(other, pair))/merged.safetensors"
@@ -224,6 +233,10 @@ struct ExperimentPlan {
     }
     return [WeightedFile(merged)]
   }
+
+  private static let zipNames = [
+    "start": "initial-value", "references": "reference-count", "reference-guidance": "sampling.guidance",
+  ]
 
   private func zipping(
     _ zip: Experiment.Zip, _ pair: Experiment.Pair, _ others: [Experiment.Material], _ loras: [WeightedFile],

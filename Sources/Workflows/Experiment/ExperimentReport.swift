@@ -28,9 +28,9 @@ struct ExperimentReport {
     th:first-child { text-align: left } .better { color: #15803d } .worse { color: #b91c1c }
     img { image-rendering: pixelated; margin: 1px } .pictures td { text-align: left }
     </style></head><body>
-    <h1>\(results.pairs.count) pairs, \(results.rows.count) ways</h1>
-    <p>Columns without brackets are of “a sbu X in szn style”, \(experiment.pictures) pictures of each pair; the rest of
-    \(experiment.otherPictures) pictures of each prompt. \(results.scale) Means with 95 % intervals (bootstrap over pairs and
+    <h1>\(results.pairs.count.counted("pair")), \(results.rows.count.counted("way"))</h1>
+    <p>Columns without brackets are of “a sbu X in szn style”, \(experiment.pictures.counted("picture")) of each pair; the rest of
+    \(experiment.otherPictures.counted("picture")) of each prompt. \(results.scale) Means with 95 % intervals (bootstrap over pairs and
     pictures). Errors are distances from what each LoRA alone predicts for its noisy pictures: 1 is as far as the base without
     it.</p>
     \(table { "<td>\($0.score)</td>" })
@@ -116,7 +116,7 @@ struct ExperimentReport {
       """
   }
 
-  /// The paper's second observation, layer by layer: how much the columns of both LoRAs stand in each other's way, and what zipping
+  /// The paper's third observation, layer by layer: how much the columns of both LoRAs stand in each other's way, and what zipping
   /// leaves of that. Means over pairs; empty where nothing was zipped.
   private func overlaps() throws -> String {
     let pairs = try experiment.allPairs

@@ -136,11 +136,11 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
   public var markdown: String {
     func table(_ cell: (Figure) -> String) -> String {
       let head = "| | \(columns.joined(separator: " | ")) |\n|---|\(columns.map { _ in "---|" }.joined())"
-      let lines = rows.map { "| \($0.name) | \($0.figures.map(cell).joined(separator: " | ")) |" }
+      let lines = rows.map { "| \(Self.cell($0.name)) | \($0.figures.map(cell).joined(separator: " | ")) |" }
       return ([head] + lines).joined(separator: "\n")
     }
     return """
-      \(pairs.count) pairs, means with 95 % intervals (bootstrap over pairs and pictures). \(scale) Errors are distances from what
+      \(pairs.count.counted("pair")), means with 95 % intervals (bootstrap over pairs and pictures). \(scale) Errors are distances from what
       each LoRA alone predicts, 1 as far as the base without it.
 
       \(table(\.score.description))
@@ -156,6 +156,11 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       """
   }
 
+  /// A name in a table of Markdown.
+  private static func cell(_ name: String) -> String {
+    name.replacing("\\", with: "\\\\").replacing("|", with: "\\|").split(whereSeparator: \.isNewline).joined(separator: " ")
+  }
+
   private var agreementTable: String {
     """
 
@@ -168,6 +173,11 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
 
     """
   }
+}
+
+extension Int {
+  /// `1 pair`, `2 pairs`.
+  func counted(_ word: String) -> String { "\(self) \(word)\(self == 1 ? "" : "s")" }
 }
 
 extension ExperimentScores {

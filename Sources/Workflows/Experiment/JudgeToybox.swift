@@ -45,15 +45,15 @@ struct JudgeToybox: Workflow {
     try validate()
     let began = ContinuousClock.now
     let oracle = try Oracle(base: base)
+    var inputs = [try FileDigest(of: Oracle.weights(base: base))]
     let truth = ExampleTruth(subject: try examples.subject, style: try examples.style, seed: 11)
     var scores = ExperimentScores()
-    var inputs: [String] = []
     for exhibit in Experiment.Exhibit.allCases {
       let record = "\(pictures)/\(exhibit.rawValue)/run.json"
       guard !exhibit.measures.isEmpty, try exhibit != .placed || !places.isEmpty, Paths.exists(record) else { continue }
       let bytes = try Data(contentsOf: URL(filePath: record))
       let files = try JSONDecoder().decode(RunRecord<GenerateImages>.self, from: bytes).outputs.map(\.path)
-      inputs += [record] + files
+      inputs += try ([record] + files).map(FileDigest.init)
       let drawn = Tensor.stacked(try files.map { try Image(contentsOf: $0).tensor })
       let scenes = try truth.scenes(exhibit, places: places, count: files.count)
       for (measure, attributes) in exhibit.measures {
@@ -62,7 +62,7 @@ struct JudgeToybox: Workflow {
     }
     let file = "\(pictures)/scores.json"
     try AtomicFile.write(JSON.text(scores) + "\n", to: file, overwrite: true)
-    try RunRecord(self, inputs: [Oracle.weights(base: base)] + inputs, outputs: [file], began: began)
+    try RunRecord(self, inputs: inputs, outputs: [file], began: began)
       .write(to: Paths.record(of: file), overwrite: true)
     return scores
   }

@@ -37,18 +37,28 @@ struct MeasureReproduction: Workflow {
     let base = try base.locate(progress: progress)
     let model = try base.load()
     let sources = try [subject, style].map { try ZipAdapters.Source($0, promptOption: "prompt") }
+    let inputs = try FileDigest.ofInputs(base.files + merged.map(\.path), progress: progress) + sources.flatMap(\.inputs)
     func adapter(_ file: WeightedFile, weight: Double? = nil) throws -> Adapter {
       try AdapterFile(path: file.path).adapter(for: model.projections).scaled(by: weight ?? file.weight)
     }
     let shares = combination.shares(of: merged.map(\.weight))
-    let caches = try sources.map { try $0.pictures!.cache(model, PictureSize()) }
+    let caches = try sources.map { try $0.pictures!.cache(model, PictureSize(), progress: progress) }
     let asked = try merged.map { try adapter($0, weight: shares == nil ? nil : 1) }
     let loras = try [subject, style].map { try adapter($0.lora) }
     let adaptsText = (asked + loras).contains(where: \.adaptsText)
     let probe = try DiffusionProbe(caches, model: model, adaptsText: adaptsText, batch: batch)
-    let result = try Reproduction(of: asked, shares: shares, loras: loras, probe: probe, draws: draws, seed: seed)
+    let result: Reproduction
+    do {
+      result = try Reproduction(of: asked, shares: shares, loras: loras, probe: probe, draws: draws, seed: seed)
+    } catch MergeError.changesNothing(let index) {
+      let side = [subject, style][index]
+      throw SettingError(
+        """
+        \(side.lora.path): changes nothing of what the base predicts for \(side.images ?? ""), so that nothing of it can be reproduced; \
+        train it for more steps or with a larger learning-rate (training.\(Experiment.Role.allCases[index].rawValue))
+        """)
+    }
     try AtomicFile.write(JSON.text(result) + "\n", to: output, overwrite: true)
-    let inputs = base.files + ([subject.lora, style.lora] + merged).map(\.path) + sources.flatMap { $0.pictures!.inputs }
     try RunRecord(self, inputs: inputs, outputs: [output], began: began).write(to: Paths.record(of: output), overwrite: true)
     return result
   }

@@ -37,7 +37,7 @@ struct ReplaceLayers: Workflow {
     // What it was merged of no longer holds for all layers.
     adapter.metadata = [:]
     let files = try sources.write(adapter, to: output)
-    try RunRecord(self, inputs: [lora, other], outputs: files, began: began)
+    try RunRecord(self, inputs: sources.inputs, outputs: files, began: began)
       .write(to: Paths.record(of: output.path), overwrite: true)
     return replaced.count
   }

@@ -31,6 +31,7 @@ public struct RunExperiment: DistributedWorkflow {
   public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     let began = ContinuousClock.now
     let experiment = try Experiment(contentsOf: file)
+    let input = try FileDigest(of: file)
     let jobs: [ExperimentJob]
     do {
       jobs = try ExperimentPlan(experiment, output: output).jobs
@@ -49,7 +50,7 @@ public struct RunExperiment: DistributedWorkflow {
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
     try AtomicFile.write(results.markdown, to: files[1], overwrite: true)
     try ExperimentReport(experiment: experiment, results: results, output: output).write(page: files[2], grid: files[3])
-    try RunRecord(self, inputs: [file], outputs: files, began: began, processes: processes)
+    try RunRecord(self, inputs: [input], outputs: files, began: began, processes: processes)
       .write(to: "\(output)/run.json", overwrite: true)
     return outcome
   }
