@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-growth bench-svd
+.PHONY: help bootstrap build example test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-growth bench-svd
 .PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
@@ -32,7 +32,7 @@ export PKG_CONFIG_PATH := $(CURDIR)/.libtorch/pkgconfig$(if $(PKG_CONFIG_PATH),:
 # One configuration for everything, and tests without @testable, so that no target builds again what another has built.
 # The rpath stands here because SwiftPM takes none from a pkg-config file.
 swift_flags := --configuration release -Xlinker -rpath -Xlinker "$(libtorch)/lib"
-swift_sources := Package.swift Sources Tests Benchmarks Fuzz
+swift_sources := Package.swift Sources Tests Benchmarks Fuzz Examples/Library/Package.swift Examples/Library/Sources
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ bootstrap: ## check Swift, install the image libraries, fetch libtorch (LIBTORCH
 build: bootstrap ## build the ziplora command and the library
 	swift build $(swift_flags)
 
-test: test-bootstrap build ## run all tests
-	swift test $(swift_flags) --disable-testable-imports --disable-xctest
+example: build ## build a package that depends on this one (Examples/Library)
+	swift build --package-path Examples/Library $(swift_flags)
+
+test: test-bootstrap build ## run all tests (TEST_FILTER=Suite: these)
+	swift test $(swift_flags) --disable-testable-imports --disable-xctest $(if $(TEST_FILTER),--filter "$(TEST_FILTER)")
 
 test-bootstrap: ## run the tests of the bootstrap alone
 	@Tests/Bootstrap/test_bootstrap.sh
