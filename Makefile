@@ -43,8 +43,9 @@ bootstrap: ## check Swift, install the image libraries, fetch libtorch (LIBTORCH
 build: bootstrap ## build the ziplora command and the library
 	swift build $(swift_flags)
 
+# Where this package itself is built, so that nothing is built twice.
 example: build ## build a package that depends on this one (Examples/Library)
-	swift build --package-path Examples/Library $(swift_flags)
+	swift build --package-path Examples/Library --scratch-path .build $(swift_flags) --product zip-example
 
 test: test-bootstrap build ## run all tests (TEST_FILTER=Suite: these)
 	swift test $(swift_flags) --disable-testable-imports --disable-xctest $(if $(TEST_FILTER),--filter "$(TEST_FILTER)")

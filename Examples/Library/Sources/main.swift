@@ -1,11 +1,13 @@
 // Zips two LoRAs with the library: zip-example BASE SUBJECT.safetensors PICTURES PROMPT STYLE.safetensors PICTURES PROMPT JOINT-PROMPT OUTPUT
+import Foundation
 import Torch
 import Training
 import Workflows
 
 let arguments = CommandLine.arguments
 guard arguments.count == 10 else {
-  fatalError("expected a base, a LoRA with its pictures and its prompt, another one, a prompt of both, and an output")
+  print("expected a base, a LoRA with its pictures and its prompt, another one, a prompt of both, and an output")
+  exit(64)
 }
 let zip = ZipAdapters(
   base: BaseModel(arguments[1], dtype: .float32),
@@ -21,4 +23,5 @@ do {
 } catch {
   // Errors are made for users.
   print(error)
+  exit(1)
 }
