@@ -161,7 +161,12 @@ struct HubPlan {
   private mutating func addTokenizer(_ folder: String, _ repository: some HubFiles) {
     add(Self.vocabularies.map { $0.map { folder + $0 } }, repository)
     // Without them a tokenizer works, but pads or marks ends otherwise.
-    settle(["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"].map { folder + $0 }, repository)
+    let settings = ["tokenizer_config.json", "special_tokens_map.json"].map { folder + $0 }
+    settle(settings, repository)
+    // Whoever has fetched these has fetched that, too, where it was: most repositories lack it, and diffusers notes nothing of that.
+    let added = folder + "added_tokens.json"
+    let isWhole = settings.allSatisfy { repository.presence(of: $0) == .here } && repository.presence(of: added) == .unknown
+    if !isWhole { settle([added], repository) }
   }
 
   /// Takes the files that there are, and makes sure of those that there are not.

@@ -60,6 +60,16 @@ import Testing
     #expect(absent == ["tokenizer/added_tokens.json", "tokenizer/special_tokens_map.json"])
   }
 
+  @Test("added tokens of which nothing is known are not asked for beside the files that most repositories have")
+  func addedTokens() async throws {
+    _ = try await fetch(server())
+    try Data("{}".utf8).write(to: URL(filePath: "\(cache.snapshot)/tokenizer/special_tokens_map.json"))
+    try FileManager.default.removeItem(atPath: "\(cache.model)/.no_exist/\(FakeModel.commit)/tokenizer")
+    let server = try server()
+    #expect(try await fetch(server) == cache.snapshot)
+    #expect(server.paths.isEmpty, "\(server.paths)")
+  }
+
   @Test("of which nothing is known count as absent where nobody can be asked, as in transformers")
   func leniency() async throws {
     try await fillWithoutOptional()
