@@ -163,10 +163,10 @@ struct HubPlan {
     // Without them a tokenizer works, but pads or marks ends otherwise.
     let settings = ["tokenizer_config.json", "special_tokens_map.json"].map { folder + $0 }
     settle(settings, repository)
-    // Whoever has fetched these has fetched that, too, where it was: most repositories lack it, and diffusers notes nothing of that.
+    // Whoever has fetched both has fetched this, too, where it was: most repositories lack it, and diffusers notes nothing of that.
     let added = folder + "added_tokens.json"
-    let isWhole = settings.allSatisfy { repository.presence(of: $0) == .here } && repository.presence(of: added) == .unknown
-    if !isWhole { settle([added], repository) }
+    let countsAsAbsent = repository.presence(of: added) == .unknown && settings.allSatisfy(repository.has)
+    if !countsAsAbsent { settle([added], repository) }
   }
 
   /// Takes the files that there are, and makes sure of those that there are not.
