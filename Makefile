@@ -11,6 +11,10 @@ DEMO_OUTPUT ?= demo
 # Where the experiments keep everything; the same command goes on with what is there.
 REPRODUCE_OUTPUT ?= runs
 
+# How many processes share an experiment: one for each core, as small models leave idle most of what they get of several. Each
+# takes half a GiB of memory.
+PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
+
 # What `make bench` measures, how often it takes turns, and the Python with torch and diffusers (`make goldens` makes one), which
 # `make check-consumers` takes, too.
 BENCH_CASES ?=
@@ -56,11 +60,11 @@ test-bootstrap: ## run the tests of the bootstrap alone
 demo: build ## train, zip and compare on the shipped pictures; writes demo/report.html (DEMO_OUTPUT=folder: there)
 	.build/release/ziplora demo --output "$(DEMO_OUTPUT)" --overwrite
 
-reproduce-quick: build ## the main table for four pairs, in a quarter of an hour on two cores with AVX-512 (Docs/RESULTS.md)
-	.build/release/ziplora experiment Experiments/quick.yaml --output "$(REPRODUCE_OUTPUT)/quick"
+reproduce-quick: build ## the main table for four pairs, in half an hour on two cores or less (Docs/RESULTS.md)
+	.build/release/ziplora experiment Experiments/quick.yaml --output "$(REPRODUCE_OUTPUT)/quick" --processes $(PROCESSES)
 
 reproduce: build ## the paper's comparison for 32 pairs; hours, goes on where it was stopped (Docs/RESULTS.md)
-	.build/release/ziplora experiment Experiments/paper.yaml --output "$(REPRODUCE_OUTPUT)/paper"
+	.build/release/ziplora experiment Experiments/paper.yaml --output "$(REPRODUCE_OUTPUT)/paper" --processes $(PROCESSES)
 
 format: ## format the Swift sources in place
 	swift format --in-place --recursive --parallel $(swift_sources)

@@ -52,19 +52,23 @@ extension WorkflowCommand where Work: DistributedWorkflow {
   func run() throws {
     let bar = ProgressBar()
     try report(with: bar) {
-      let environment = try LaunchEnvironment(ProcessInfo.processInfo.environment)
-      let processes = try environment.map { try ProcessGroup(joining: $0) } ?? ProcessGroup()
-      bar.isQuiet = !processes.isFirst
-      do {
-        let outcome = try text(of: workflow.run(progress: bar.show, processes: processes))
-        let failure = processes.isFirst ? StandardStream.output.send("\(outcome)\n") : nil
-        // The place where they meet is in the first one, and nobody leaves before its files are written.
-        try processes.barrier()
-        if let failure { throw StandardStream.lost(failure) }
-      } catch is ProcessGroupError where Interruption.isAsked {
-        // Another one has heard of Ctrl-C earlier.
-        throw ExitCode(130)
-      }
+      try share(as: LaunchEnvironment(ProcessInfo.processInfo.environment), with: bar, progress: bar.show)
+    }
+  }
+
+  /// Does the part of one process; nil is one alone.
+  func share(as environment: LaunchEnvironment?, with bar: ProgressBar, progress: ProgressHandler) throws {
+    let processes = try environment.map { try ProcessGroup(joining: $0) } ?? ProcessGroup()
+    bar.isQuiet = !processes.isFirst
+    do {
+      let outcome = try text(of: workflow.run(progress: progress, processes: processes))
+      let failure = processes.isFirst ? StandardStream.output.send("\(outcome)\n") : nil
+      // The place where they meet is in the first one, and nobody leaves before its files are written.
+      try processes.barrier()
+      if let failure { throw StandardStream.lost(failure) }
+    } catch is ProcessGroupError where Interruption.isAsked {
+      // Another one has heard of Ctrl-C earlier.
+      throw ExitCode(130)
     }
   }
 }

@@ -62,17 +62,18 @@ public struct Estimate: Codable, Sendable, Equatable {
   ///
   /// - Parameter parts: kinds of what groups share, each with a name for every group. A kind counts where several groups have a part
   ///   in common and not all of them do.
-  /// - Returns: nil where no kind counts.
+  /// - Returns: nil where no kind counts, or one that does has but two parts: these tell nothing of others, with an interval nine
+  ///   times as wide as the normal law's.
   public init?(ofGroups groups: [[Double]], sharing parts: [[String]], resamples: Int = 4_000, seed: UInt64 = 0) {
     let kinds = parts.compactMap { names -> [Int]? in
       precondition(names.count == groups.count, "\(names.count) parts of \(groups.count) groups")
       let distinct = Set(names).sorted()
       return 1 < distinct.count && distinct.count < names.count ? names.map { distinct.firstIndex(of: $0)! } : nil
     }
-    guard !kinds.isEmpty else { return nil }
+    let counts = kinds.map { $0.max()! + 1 }
+    guard let fewest = counts.min(), fewest > 2 else { return nil }
     let generator = Generator(seed: seed)
     func draws(_ count: Int, _ total: Int) -> [Int] { Tensor.randint(0..<count, [total], generator: generator).ints() }
-    let counts = kinds.map { $0.max()! + 1 }
     let drawn = counts.map { draws($0, resamples * $0) }
     let places = groups.map { $0.count > 1 ? draws($0.count, resamples * $0.count) : [] }
     let means = (0..<resamples).compactMap { resample -> Double? in
@@ -95,7 +96,7 @@ public struct Estimate: Codable, Sendable, Equatable {
     }
     let mean = groups.reduce(0) { $0 + $1.reduce(0, +) / Double($1.count) } / Double(groups.count)
     self.init(mean: mean, resampled: means, count: groups.map(\.count).reduce(0, +))
-    let expansion = Self.expansion(parts: counts.min()!)
+    let expansion = Self.expansion(parts: fewest)
     (low, high) = (mean - expansion * (mean - low), mean + expansion * (high - mean))
   }
 
@@ -103,13 +104,13 @@ public struct Estimate: Codable, Sendable, Equatable {
   private static func expansion(parts: Int) -> Double {
     let degrees = Double(parts - 1)
     let normal = 1.959964
-    // The first quantiles of Student's t, and from there on its expansion by the degrees of freedom (Abramowitz and Stegun
-    // 26.7.5), within .001.
-    let known = [12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469]
+    // The first quantiles of Student's t from three parts on, and then its expansion by the degrees of freedom (Abramowitz and
+    // Stegun 26.7.5), within .001.
+    let known = [4.3027, 3.1824, 2.7764, 2.5706, 2.4469]
     func power(_ exponent: Double) -> Double { pow(normal, exponent) }
     let student =
-      parts - 2 < known.count
-      ? known[parts - 2]
+      parts - 3 < known.count
+      ? known[parts - 3]
       : normal + (power(3) + normal) / (4 * degrees)
         + (5 * power(5) + 16 * power(3) + 3 * normal) / (96 * pow(degrees, 2))
         + (3 * power(7) + 19 * power(5) + 17 * power(3) - 15 * normal) / (384 * pow(degrees, 3))

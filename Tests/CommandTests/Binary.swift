@@ -2,6 +2,7 @@ import Foundation
 import TestFiles
 import TestSupport
 import Testing
+import Torch
 
 /// A small pipeline and small pictures.
 let base = "\(goldens)/pipelines/sdxl"
@@ -67,12 +68,10 @@ struct Binary {
   static func run(
     processes: Int, _ arguments: [String], others: [String] = [], interruptAfter phase: String? = nil
   ) throws -> [Binary] {
-    let port = freePort()
+    let environments = try LaunchEnvironment.onThisMachine(processes)
     return try onThreads(processes) { rank in
-      let environment = [
-        "RANK": "\(rank)", "WORLD_SIZE": "\(processes)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
-      ]
-      return try run(arguments + (rank > 0 ? others : []), environment: environment, interruptAfter: phase)
+      try run(
+        arguments + (rank > 0 ? others : []), environment: environments[rank].variables, interruptAfter: phase)
     }
   }
 

@@ -133,8 +133,45 @@ import Workflows
     let stopped = try Binary.run(processes: 2, arguments("2"), interruptAfter: "experiment")
     #expect(stopped[0].status == 130 && stopped[1].status != 0, "\(stopped.map(\.errors))")
     try succeed(2, arguments("2"))
-    let results = try bytes(folder("2/out/results.json"))
-    #expect(results == (try bytes(folder("1/out/results.json"))))
+    let results = try bytes(folder("1/out/results.json"))
+    #expect(try bytes(folder("2/out/results.json")) == results)
+
+    // The command starts the others itself, and says what one of them said.
+    try startsOthers(arguments("4"), results: folder("4/out/results.json"), expected: results)
+  }
+
+  private func startsOthers(_ arguments: [String], results: String, expected: Data) throws {
+    let threads = ["OMP_NUM_THREADS": "2"]
+    let stopped = try Binary.run(arguments + ["--processes", "2"], environment: threads, interruptAfter: "training")
+    #expect(stopped.status == 130, "\(stopped.errors)")
+    let done = try Binary.run(arguments + ["--processes", "2"], environment: threads)
+    try #require(done.status == 0, "\(done.errors)")
+    #expect(done.output.hasSuffix("/report.html\n"))
+    #expect(try bytes(results) == expected)
+  }
+
+  @Test("a job that fails stops the processes of an experiment, and what it said is told whichever had it")
+  func failingJob() throws {
+    try Data("no picture".utf8).write(to: URL(filePath: folder("broken.png")))
+    try """
+    base: \(repository)/Models/toybox
+    examples: \(repository)/Examples/Toybox
+    subjects: [cat]
+    styles: [{name: broken, images: \(folder("broken.png")), prompt: a house in szn style, class: a house, phrase: in szn style}]
+    training:
+      subject: {rank: 1, steps: 5000, learning-rate: 1e-3}
+      style: {rank: 1, steps: 5000, learning-rate: 1e-3}
+    rows:
+      - {name: direct merge, merge: direct}
+
+    """.write(toFile: folder("a.yaml"), atomically: true, encoding: .utf8)
+    let arguments = ["experiment", folder("a.yaml"), "--output", folder("out"), "--processes", "2"]
+    let run = try Binary.run(arguments)
+    #expect(run.status == 1)
+    #expect(run.errors.contains("broken.png: "), "\(run.errors)")
+    let joined = try Binary.run(arguments, environment: LaunchEnvironment.onThisMachine(2)[1].variables)
+    #expect(joined.status == 1)
+    #expect(joined.errors.contains("--processes 2: this is one of several processes already"), "\(joined.errors)")
   }
 
   @Test func refusals() throws {

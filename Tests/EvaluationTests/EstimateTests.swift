@@ -61,9 +61,14 @@ import Torch
 
     // Each part once, or one part in all: there is nothing to learn from.
     #expect(Estimate(ofGroups: [[0], [1]], sharing: [["a", "b"], ["c", "c"]]) == nil)
-    // A part in two of three pairs is a case of its own: means are 0, 1 or between.
-    let nested = try #require(Estimate(ofGroups: [[0, 0], [0], [1]], sharing: [["a", "a", "b"], ["c", "d", "e"]]))
-    #expect(nested.low < 0 && nested.high > 1 && abs(nested.mean - 1.0 / 3) < 1e-12, "\(nested)")
+    // Nor from two parts.
+    #expect(Estimate(ofGroups: [[0], [0], [1]], sharing: [["a", "a", "b"], ["c", "d", "e"]]) == nil)
+    let squares = [["a", "a", "b", "b"], ["c", "d", "c", "d"]]
+    #expect(Estimate(ofGroups: [[0], [0], [1], [1]], sharing: squares) == nil)
+    // A part in two of four pairs is a case of its own: means are 0, 1 or between.
+    let nested = try #require(
+      Estimate(ofGroups: [[0, 0], [0], [1], [1]], sharing: [["a", "a", "b", "c"], ["d", "e", "f", "g"]]))
+    #expect(nested.low < 0 && nested.high > 1 && nested.mean == 0.5, "\(nested)")
   }
 
   @Test(

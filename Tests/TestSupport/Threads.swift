@@ -7,10 +7,8 @@ public import Torch
 public func inGroup<Result: Sendable>(
   of size: Int, _ body: @escaping @Sendable (ProcessGroup) throws -> Result
 ) throws -> [Result] {
-  let port = freePort()
-  return try onThreads(size) { rank in
-    try body(ProcessGroup(joining: LaunchEnvironment(rank: rank, size: size, host: "127.0.0.1", port: port)))
-  }
+  let environments = try LaunchEnvironment.onThisMachine(size)
+  return try onThreads(size) { rank in try body(ProcessGroup(joining: environments[rank])) }
 }
 
 /// Runs `body` with each number below `count` at the same time. Not on a queue, which would let some wait for the end of
@@ -30,23 +28,4 @@ public func onThreads<Result: Sendable>(
   }
   group.wait()
   return try (0..<count).map { index in try results.withLock { $0[index]! }.get() }
-}
-
-/// A port of this machine that nobody listens on.
-public func freePort() -> Int {
-  #if os(Linux)
-    let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  #else
-    let socket = socket(AF_INET, SOCK_STREAM, 0)
-  #endif
-  defer { close(socket) }
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-  return withUnsafeMutablePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-      precondition(bind(socket, address, length) == 0 && getsockname(socket, address, &length) == 0, "no port is free")
-    }
-    return Int(UInt16(bigEndian: pointer.pointee.sin_port))
-  }
 }

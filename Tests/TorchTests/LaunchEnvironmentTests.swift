@@ -8,6 +8,13 @@ import Torch
     "SLURM_JOB_ID": "1000", "SLURM_STEP_ID": "2", "SLURM_NTASKS": "8",
   ]
 
+  @Test("processes of this machine are told who they are by the variables of torchrun")
+  func processesOfThisMachine() throws {
+    let environments = try LaunchEnvironment.onThisMachine(3)
+    #expect(environments.map(\.rank) == [0, 1, 2] && environments.map(\.hostsStore) == [true, false, false])
+    #expect(try environments.map { try LaunchEnvironment($0.variables) } == environments)
+  }
+
   @Test func onlyProcess() throws {
     #expect(try LaunchEnvironment([:]) == nil)
     #expect(try LaunchEnvironment(["RANK": "0", "WORLD_SIZE": "1"]) == nil, "which needs no place to meet")

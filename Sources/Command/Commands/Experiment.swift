@@ -1,4 +1,6 @@
 internal import ArgumentParser
+internal import Foundation
+internal import Torch
 internal import Workflows
 
 struct Experiment: WorkflowCommand {
@@ -18,7 +20,39 @@ struct Experiment: WorkflowCommand {
   @Option(help: ArgumentHelp("Folder for the report and everything that leads to it.", valueName: "dir"))
   var output: String
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Processes of this machine that share the jobs, each with its part of the threads: for small bases faster than one \
+      with all of them. Each loads the models.
+      """, valueName: "n"))
+  var processes = 1
+
   var workflow: RunExperiment { RunExperiment(file: file, output: output) }
+
+  func validate() throws {
+    guard 1...1024 ~= processes else {
+      throw ValidationError("--processes \(processes): expected a number from 1 to 1024")
+    }
+    try validateWorkflow()
+  }
+
+  func run() throws {
+    let bar = ProgressBar()
+    try report(with: bar) {
+      let environment = try LaunchEnvironment(ProcessInfo.processInfo.environment)
+      guard processes > 1 else { return try share(as: environment, with: bar, progress: bar.show) }
+      guard environment == nil else {
+        throw SettingError(
+          "--processes \(processes): this is one of several processes already (RANK, WORLD_SIZE or Slurm's variables); start one without these or leave the option out"
+        )
+      }
+      let others = try OtherProcesses(size: processes, arguments: ["experiment", file, "--output", output])
+      try others.share { environment in
+        try share(as: environment, with: bar) { bar.show($0) && !others.haveLostOne }
+      }
+    }
+  }
 
   func text(of outcome: RunExperiment.Outcome) -> String { "\(outcome.results.markdown)\n\(outcome.report)" }
 }

@@ -1,3 +1,5 @@
+internal import Foundation
+
 /// Which process of which run this is, as programs say that start several: torchrun, or anything that sets the same
 /// variables, and Slurm's srun.
 public struct LaunchEnvironment: Sendable, Equatable {
@@ -20,6 +22,42 @@ public struct LaunchEnvironment: Sendable, Equatable {
     (self.rank, self.size, self.localRank, self.host, self.port) = (rank, size, localRank, host, port)
     self.hostsStore = hostsStore ?? (rank == 0)
     self.attempt = attempt
+  }
+
+  /// Processes of this machine that find each other at a port which nobody listens on yet, the first of them first.
+  ///
+  /// - Throws: `LaunchError` where no port is free.
+  public static func onThisMachine(_ size: Int) throws(LaunchError) -> [LaunchEnvironment] {
+    let port = try freePort()
+    return (0..<size).map { LaunchEnvironment(rank: $0, size: size, localRank: $0, host: "127.0.0.1", port: port) }
+  }
+
+  private static func freePort() throws(LaunchError) -> Int {
+    #if os(Linux)
+      let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    #else
+      let socket = socket(AF_INET, SOCK_STREAM, 0)
+    #endif
+    defer { close(socket) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let found = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+        bind(socket, address, length) == 0 && getsockname(socket, address, &length) == 0
+      }
+    }
+    guard found else {
+      throw LaunchError("found no free port for the processes of this machine to meet at: \(String(cString: strerror(errno)))")
+    }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+
+  /// What `init(_:)` reads of a process that hosts the store if it is the first.
+  public var variables: [String: String] {
+    var variables = ["RANK": "\(rank)", "WORLD_SIZE": "\(size)", "MASTER_ADDR": host, "MASTER_PORT": "\(port)"]
+    variables["LOCAL_RANK"] = localRank.map { "\($0)" }
+    return variables
   }
 
   /// c10d counts in 32 bits.

@@ -14,7 +14,7 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     /// What this row has more, picture by picture with the same prompt and seed; nil for the row compared with.
     public let gain: Estimate?
     /// The gain with subjects and styles resampled in place of pairs, which share them: what may be expected of others. Nil where no
-    /// two pairs share any.
+    /// two pairs share any, and where there are but two of either.
     public let gainElsewhere: Estimate?
     /// Of the pairs, in their order.
     public let byPair: [Double]
