@@ -105,6 +105,9 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
+    // How good pictures are: encoders, scores and their intervals.
+    .target(
+      name: "Evaluation", dependencies: ["Diffusion", "Images", "Tokenization", "Torch"], swiftSettings: swiftSettings),
     // The miniature world with ground truth and the base model trained on it.
     .target(
       name: "Toybox",
@@ -113,7 +116,7 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
-    // Models of the Hugging Face hub: its cache and what is missing in it. The only module that knows a network.
+    // Models of the Hugging Face hub: its cache and what is missing in it. The only module that speaks HTTP.
     .target(
       name: "Hub",
       dependencies: [
@@ -124,9 +127,6 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
-    // How good pictures are: encoders, scores and their intervals.
-    .target(
-      name: "Evaluation", dependencies: ["Diffusion", "Images", "Tokenization", "Torch"], swiftSettings: swiftSettings),
     // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
     .target(
       name: "Workflows",

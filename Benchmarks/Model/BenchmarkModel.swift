@@ -128,12 +128,3 @@ struct SizeError: Error, CustomStringConvertible {
 
   var description: String { "a size of \(pixels) pixels: expected a positive multiple of \(step)" }
 }
-
-extension OneOrMany {
-  var numbers: [Int] {
-    switch self {
-    case .one(let number): [number]
-    case .many(let numbers): numbers
-    }
-  }
-}

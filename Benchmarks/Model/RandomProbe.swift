@@ -28,7 +28,7 @@ final class RandomProbe: FidelityProbe {
     projections = model.projections
   }
 
-  func draw(_ index: Int, generator: Generator) -> Input {
+  func draw(of _: FidelityTerm, generator: Generator) -> Input {
     let settings = model.unet.configuration
     func noise(_ shape: [Int]) -> Tensor {
       Tensor.randn(shape, generator: generator).to(dtype: model.dtype, device: model.device)
@@ -56,7 +56,7 @@ final class RandomProbe: FidelityProbe {
   func memoryPlan(of zipper: ZipLoRA, budget: Int) throws -> MemoryPlan {
     try MemoryPlan(of: zipper, model.unet, projections: projections, latents: (size, size), budget: budget) { side, _ in
       let small = RandomProbe(model, size: side, batch: batch)
-      return small.prediction(of: small.draw(0, generator: Generator(seed: 0)))
+      return small.prediction(of: small.draw(of: .lora(0), generator: Generator(seed: 0)))
     }
   }
 }

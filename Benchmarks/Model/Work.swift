@@ -16,7 +16,7 @@ struct BenchmarkSettings {
   let layers: Int?
   let batch: Int
   let samplingSteps: Int
-  let checkpointing: Checkpointing
+  let checkpointing: GradientCheckpointing
   /// Bytes to take at most, blocks being computed again; nil without a plan.
   let memory: Int?
   let seed: UInt64
@@ -59,7 +59,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
     switch self {
     case .unet:
       let probe = RandomProbe(model, size: size, batch: settings.batch)
-      let input = probe.draw(0, generator: generator)
+      let input = probe.draw(of: .lora(0), generator: generator)
       return PreparedWork { withoutGrad { _ = probe.prediction(of: input) } }
     case .zipStep, .zipPrepare, .zip:
       model.unet.checkpointing = settings.checkpointing
@@ -86,7 +86,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       let step = try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)
       return PreparedWork(repetition: step)
     case .picture:
-      let input = RandomProbe(model, size: size, batch: 2 * settings.batch).draw(0, generator: generator)
+      let input = RandomProbe(model, size: size, batch: 2 * settings.batch).draw(of: .lora(0), generator: generator)
       let plan = try Sampler.euler.plan(.stableDiffusion, steps: settings.samplingSteps)
       let denoiser = Guidance(
         EpsilonDenoiser { sample, level in
@@ -119,7 +119,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
     let attachment = try Attachment(adapter, to: model.projections)
     let optimizer = AdamW(leaves, .init(learningRate: 1e-4, weightDecay: 0.01))
     return {
-      let input = probe.draw(0, generator: generator)
+      let input = probe.draw(of: .lora(0), generator: generator)
       let target = Tensor.randn(input.noisy.shape, generator: generator).to(device: model.device)
       attachment.whileAttached { probe.prediction(of: input).meanSquaredError(target).backward() }
       optimizer.clipGradients(to: 1)

@@ -1,6 +1,8 @@
 // Processes that compute together: libtorch's c10d, which torch.distributed is made of, with gloo between them.
 #include "guard.h"
 #define USE_C10D_GLOO
+#include <chrono>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -26,7 +28,7 @@ std::vector<uint8_t> bytes(const char *text) { return std::vector<uint8_t>(text,
 
 ct_error ct_group_join(
   const char *host, int32_t port, bool hosts_store, const char *prefix, ct_device number, int32_t rank, int32_t size,
-  double seconds_to_join, double seconds_to_wait, ct_group *result) {
+  double seconds_to_join, double seconds_to_wait, bool (*goes_on)(void *), void *context, ct_group *result) {
   return guarded([&] {
     TORCH_CHECK(device(number).is_cpu(), "gloo exchanges what is in main memory; there is nothing here for ", device(number));
     c10d::TCPStoreOptions options;
@@ -34,9 +36,17 @@ ct_error ct_group_join(
     options.isServer = hosts_store;
     options.numWorkers = size;
     options.timeout = milliseconds(seconds_to_join);
+    // What libtorch itself waits for cannot be stopped.
+    options.waitWorkers = false;
     auto made = std::make_unique<Group>();
     made->store =
       c10::make_intrusive<c10d::PrefixStore>(prefix, c10::make_intrusive<c10d::TCPStore>(std::string(host), options));
+    const auto end = std::chrono::steady_clock::now() + milliseconds(seconds_to_join);
+    for (auto there = made->store->add("there", 1); there < size; there = made->store->add("there", 0)) {
+      TORCH_CHECK(goes_on(context), "stopped while ", there, " of ", size, " were there");
+      TORCH_CHECK(std::chrono::steady_clock::now() < end, "only ", there, " of ", size, " were there in time");
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
     made->backend = c10::make_intrusive<c10d::ProcessGroupGloo>(
       c10::make_intrusive<c10d::PrefixStore>("gloo", made->store), rank, size,
       c10d::ProcessGroupGloo::Options::create_default(milliseconds(seconds_to_join)));

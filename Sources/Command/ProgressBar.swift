@@ -3,8 +3,12 @@ internal import Training
 
 /// Shows progress on standard error: one line that is drawn again on a terminal, a line now and then elsewhere.
 final class ProgressBar {
-  /// Whether another process speaks for this one.
-  var isQuiet = false
+  /// What is told where another process speaks for this one.
+  enum Voice {
+    case all, warnings, silent
+  }
+
+  var voice = Voice.all
   private let isTerminal = StandardStream.errors.isTerminal
   private let clock = ContinuousClock()
   private var shown: ContinuousClock.Instant?
@@ -14,8 +18,8 @@ final class ProgressBar {
 
   /// Shows where the work stands; false when Ctrl-C was pressed.
   func show(_ progress: ProgressReport) -> Bool {
-    if isQuiet { return !Interruption.isAsked }
-    for warning in progress.warnings { tell("warning: \(warning)") }
+    if voice != .silent { for warning in progress.warnings { write(line: "warning: \(warning)") } }
+    guard voice == .all else { return !Interruption.isAsked }
     let isNew = progress.phase != phase
     let isLast = progress.step >= progress.total
     let pause: Duration = isTerminal ? .milliseconds(200) : .seconds(30)
@@ -30,8 +34,9 @@ final class ProgressBar {
   }
 
   /// Puts a line of its own on standard error.
-  func tell(_ message: String) {
-    if isQuiet { return }
+  func tell(_ message: String) { if voice == .all { write(line: message) } }
+
+  private func write(line message: String) {
     if isTerminal, phase != nil { write("\r\u{1B}[K") }
     write("\(message)\n")
   }

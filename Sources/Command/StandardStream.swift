@@ -28,6 +28,9 @@ enum StandardStream: Int32 {
         // Whoever reads has made it so that writing does not wait.
         var place = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
         poll(&place, 1, -1)
+      } else if errno == EPIPE {
+        // Who reads has heard enough.
+        return nil
       } else if errno != EINTR {
         return String(cString: strerror(errno))
       }

@@ -41,6 +41,9 @@ extension ParsableCommand {
     } catch let interrupted as Interrupted {
       bar.tell("\(interrupted)")
       throw ExitCode(130)
+    } catch let error as TorchError where error.isOutOfMemory {
+      throw SettingError(
+        "not enough memory (\(error)); a smaller --width and --height, or a smaller --batch where there is one, takes less")
     } catch let error as AtomicFileError where error.reason == .exists {
       throw SettingError("\(error.path): exists already; choose another name or allow it to be replaced with --overwrite")
     }
@@ -52,14 +55,23 @@ extension WorkflowCommand where Work: DistributedWorkflow {
   func run() throws {
     let bar = ProgressBar()
     try report(with: bar) {
-      try share(as: LaunchEnvironment(ProcessInfo.processInfo.environment), with: bar, progress: bar.show)
+      try share(in: joined(LaunchEnvironment(ProcessInfo.processInfo.environment)), with: bar, progress: bar.show)
     }
   }
 
-  /// Does the part of one process; nil is one alone.
-  func share(as environment: LaunchEnvironment?, with bar: ProgressBar, progress: ProgressHandler) throws {
-    let processes = try environment.map { try ProcessGroup(joining: $0) } ?? ProcessGroup()
-    bar.isQuiet = !processes.isFirst
+  /// The group of this process; of itself alone where there is no environment.
+  func joined(_ environment: LaunchEnvironment?) throws -> ProcessGroup {
+    guard let environment else { return ProcessGroup() }
+    do {
+      return try Parent.watched { try ProcessGroup(joining: environment) { !Interruption.isAsked } }
+    } catch _ where Interruption.isAsked {
+      throw ExitCode(130)
+    }
+  }
+
+  /// Does the part of one process.
+  func share(in processes: ProcessGroup, with bar: ProgressBar, progress: ProgressHandler) throws {
+    if !processes.isFirst { bar.voice = Work.sharesSteps ? .silent : .warnings }
     do {
       let outcome = try text(of: workflow.run(progress: progress, processes: processes))
       let failure = processes.isFirst ? StandardStream.output.send("\(outcome)\n") : nil

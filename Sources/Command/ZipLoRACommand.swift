@@ -1,10 +1,13 @@
 internal import ArgumentParser
+internal import Foundation
 internal import Torch
 internal import Workflows
 
 @main
 enum Main {
   static func main() {
+    // Who reads the messages may end before the work does.
+    signal(SIGPIPE, SIG_IGN)
     Engine.keepFreedMemory()
     ZipLoRACommand.main()
   }

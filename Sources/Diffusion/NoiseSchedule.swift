@@ -21,13 +21,13 @@ public struct NoiseSchedule {
   public var count: Int { alphasCumprod.dim(0) }
 
   /// √ᾱ · clean + √(1 − ᾱ) · noise for clean [N, ...] at timesteps [N].
-  public func addNoise(_ clean: Tensor, _ noise: Tensor, _ timesteps: Tensor) -> Tensor {
+  public func addNoise(_ noise: Tensor, to clean: Tensor, at timesteps: Tensor) -> Tensor {
     let (signal, spread) = scales(timesteps, like: clean)
     return signal * clean + spread * noise
   }
 
   /// √ᾱ · noise − √(1 − ᾱ) · clean: what a v-prediction network is trained on.
-  public func velocity(_ clean: Tensor, _ noise: Tensor, _ timesteps: Tensor) -> Tensor {
+  public func velocity(clean: Tensor, noise: Tensor, at timesteps: Tensor) -> Tensor {
     let (signal, spread) = scales(timesteps, like: clean)
     return signal * noise - spread * clean
   }

@@ -60,6 +60,12 @@ public struct ImagePreprocessing: Codable, Sendable, Equatable {
     return Size(height: height, width: width)
   }
 
+  /// How many pixels a picture has when it is scaled and not yet cropped: a very long one may have very many.
+  public func scaledPixelCount(of image: Image) -> Double {
+    let size = scaledSize(of: image)
+    return Double(size.width) * Double(size.height)
+  }
+
   /// A picture → [1, 3, height, width], float32 (transformers: image_processing_backends.py PilBackend._preprocess).
   public func callAsFunction(_ image: Image) -> Tensor {
     let scaled = scaledSize(of: image)

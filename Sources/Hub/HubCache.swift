@@ -91,7 +91,7 @@ struct HubCache: Sendable {
   func link(_ name: String, of commit: String, to hash: String) throws {
     let path = "\(snapshot(commit))/\(name)"
     try makeFolder(of: path)
-    let depth = name.count { $0 == "/" } + 2
+    let depth = name.utf8.count { $0 == UInt8(ascii: "/") } + 2
     let target = String(repeating: "../", count: depth) + "blobs/\(hash)"
     guard (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) != target else { return }
     // A new link takes the place of another in one step.

@@ -45,8 +45,11 @@ struct HubListing: Sendable {
         throw HubError(id: id, reason: .malformedListing("\(sibling.rfilename) has no size and hash"))
       }
       // They become names in the cache.
-      for part in [sibling.rfilename, hash, commit] where !Self.isInside(part) {
-        throw HubError(id: id, reason: .unsafeName(part))
+      guard Self.isInside(sibling.rfilename) else { throw HubError(id: id, reason: .unsafeName(sibling.rfilename)) }
+      for part in [hash, commit] where !Self.isHash(part) { throw HubError(id: id, reason: .unsafeName(part)) }
+      // Beyond it there is no disk, only overflow.
+      guard 0...(1 << 50) ~= size else {
+        throw HubError(id: id, reason: .malformedListing("\(sibling.rfilename) has a size of \(size)"))
       }
       files[sibling.rfilename] = File(size: size, hash: hash)
     }
@@ -75,14 +78,21 @@ struct HubListing: Sendable {
   private func isPickled(_ weights: String) -> Bool {
     let stem = weights.prefix { $0 != "." }
     let folder = weights.prefix(through: weights.lastIndex(of: "/") ?? weights.startIndex)
-    let depth = weights.count { $0 == "/" }
-    let siblings = files.keys.filter { $0.count { $0 == "/" } == depth && (depth == 0 || $0.hasPrefix(folder)) }
+    let depth = weights.utf8.count { $0 == UInt8(ascii: "/") }
+    let siblings = files.keys.filter {
+      $0.utf8.count { $0 == UInt8(ascii: "/") } == depth && (depth == 0 || $0.hasPrefix(folder))
+    }
     return siblings.contains { $0.hasSuffix(".bin") }
       && !siblings.contains { $0.hasPrefix(stem) && $0.hasSuffix(".safetensors") }
   }
 
+  /// By bytes, as the system sees names: a combining mark after a slash would hide it from Swift's characters.
   private static func isInside(_ path: String) -> Bool {
-    !path.contains("\\") && !path.contains("\0")
-      && path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { !["", ".", ".."].contains($0) }
+    !path.utf8.contains(UInt8(ascii: "\\")) && !path.utf8.contains(0)
+      && path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy { part in
+        !["", ".", ".."].contains { part.elementsEqual($0.utf8) }
+      }
   }
+
+  private static func isHash(_ text: String) -> Bool { !text.isEmpty && text.utf8.allSatisfy { Character(.init($0)).isHexDigit } }
 }

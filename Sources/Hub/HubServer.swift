@@ -102,9 +102,10 @@ struct HubServer {
       HubError(id: id, reason: .wrongLength(file: name, found: found, expected: file.size))
     }
     if let stated = response.headers.first(name: "Content-Length"), let length = Int(stated),
-      partial.count + length != file.size
+      length != file.size - partial.count
     {
-      throw lengthError("\(partial.count + length)")
+      let (all, isBeyondAll) = partial.count.addingReportingOverflow(length)
+      throw lengthError(isBeyondAll ? "more" : "\(all)")
     }
     for try await chunk in response.body {
       guard partial.count + chunk.readableBytes <= file.size else { throw lengthError("more") }

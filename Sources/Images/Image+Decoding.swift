@@ -44,14 +44,25 @@ extension Image {
     self = stored.upright(from: ExifOrientation(of: bytes, format: format))
   }
 
-  static func fileContents(_ path: String) throws -> [UInt8] {
+  /// Whether it is neither a folder nor something that may never end, such as a pipe.
+  static func isRegularFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+  }
+
+  /// - Parameter limit: bytes to read at most; all when nil.
+  static func fileContents(_ path: String, upTo limit: Int? = nil) throws -> [UInt8] {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw ImageError.unreadable(name: path, reason: "no such file")
     }
     if isFolder.boolValue { throw ImageError.unreadable(name: path, reason: "a folder") }
+    guard isRegularFile(path) else { throw ImageError.unreadable(name: path, reason: "no regular file") }
     do {
-      return try [UInt8](Data(contentsOf: URL(filePath: path)))
+      guard let limit else { return try [UInt8](Data(contentsOf: URL(filePath: path))) }
+      let file = try FileHandle(forReadingFrom: URL(filePath: path))
+      defer { try? file.close() }
+      return try file.read(upToCount: limit).map([UInt8].init) ?? []
     } catch {
       throw ImageError.unreadable(name: path, reason: "cannot be read (\(error.localizedDescription))")
     }

@@ -53,6 +53,9 @@ public struct ImageFolder: Sendable {
     return content.pictures
   }
 
+  /// In bytes.
+  private static let longestText = 1 << 20
+
   private static func content(
     of path: String
   ) throws -> (pictures: [String], texts: [(name: String, bytes: [UInt8])]) {
@@ -64,8 +67,13 @@ public struct ImageFolder: Sendable {
         pictures.append(name)
         continue
       }
-      let bytes = try Image.fileContents(file)
-      guard name.lowercased().hasSuffix(".txt") else { throw ImageFormat.unknown(bytes, name: file) }
+      guard name.lowercased().hasSuffix(".txt") else {
+        throw ImageFormat.unknown(try Image.fileContents(file, upTo: 4096), name: file)
+      }
+      let bytes = try Image.fileContents(file, upTo: longestText + 1)
+      guard bytes.count <= longestText else {
+        throw ImageError.invalidFolder(path: file, reason: "more than \(longestText) bytes, which is no prompt; remove it")
+      }
       texts.append((name, bytes))
     }
     return (pictures, texts)
@@ -73,7 +81,7 @@ public struct ImageFolder: Sendable {
 
   /// Whether the first bytes say so; not where there are none to read.
   private static func isPicture(_ path: String) -> Bool {
-    guard let file = FileHandle(forReadingAtPath: path) else { return false }
+    guard Image.isRegularFile(path), let file = FileHandle(forReadingAtPath: path) else { return false }
     defer { try? file.close() }
     guard let start = try? file.read(upToCount: 16) else { return false }
     return ImageFormat(of: start) != nil

@@ -101,10 +101,4 @@ public struct Adapter {
   public func scaled(by weight: Double) -> Adapter {
     weight == 1 ? self : Adapter(factors: factors.mapValues { $0.scaled(by: weight) }, metadata: metadata)
   }
-
-  /// Only the layers of these components.
-  public func restricted(to components: [Component]) -> Adapter {
-    Adapter(
-      factors: factors.filter { path, _ in Component(of: path).map(components.contains) ?? false }, metadata: metadata)
-  }
 }

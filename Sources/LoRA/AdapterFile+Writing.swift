@@ -35,6 +35,10 @@ extension AdapterFile {
       guard stored.isFinite else {
         throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))
       }
+      let largest = max(stored.down.abs().max().item(), stored.up.abs().max().item())
+      guard largest <= LayerReader.largestNumber else {
+        throw AdapterFileError(path, .beyondReading(stem, largest, limit: LayerReader.largestNumber))
+      }
       tensors[dialect.key(stem, .down)] = stored.down
       tensors[dialect.key(stem, .up)] = stored.up
       if dialect.writesAlphaTensors { tensors[dialect.key(stem, .alpha)] = Tensor(stored.alpha) }

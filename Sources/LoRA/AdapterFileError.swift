@@ -14,6 +14,8 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     /// No layer fits, or some have other shapes than the model's.
     case otherBase([Defect], of: Int, file: BaseFamily?, base: BaseFamily?)
     case notWritable(String, dtype: DType, wasFinite: Bool)
+    /// Numbers that no reader takes for a LoRA's.
+    case beyondReading(String, Double, limit: Double)
     case metadata(MetadataError)
     /// A folder without a file of these names.
     case noFile(names: [String])
@@ -130,6 +132,8 @@ public struct AdapterFileError: Error, CustomStringConvertible {
       wasFinite
         ? "\(module) has numbers too large for \(dtype); write bfloat16 or float32 instead"
         : "\(module) holds infinite numbers or NaN; it cannot be written"
+    case .beyondReading(let module, let number, let limit):
+      "\(module) would hold \(number), and files are read with numbers up to \(limit); give it a smaller weight"
     case .metadata(let error): "\(error)"
     case .noFile(let names): "a folder with none of the files\(list(names))"
     case .unreadableCompanion(let name): "\(name) beside it cannot be read as UTF-8 text"

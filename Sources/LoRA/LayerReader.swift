@@ -98,7 +98,7 @@ struct LayerReader {
 
   /// The largest of float16, which most files are of and all tools compute with. Products of so many factors as a layer has
   /// stay finite in 32 bits.
-  private static let largestNumber = 65504.0
+  static let largestNumber = 65504.0
 
   /// A tensor of finite floating-point numbers, none of which only damage explains. An alpha is looked at where a form uses it
   /// (`LayerTensors.alpha`), and may be an integer (diffusers: utils/state_dict_utils.py convert_state_dict_to_kohya).

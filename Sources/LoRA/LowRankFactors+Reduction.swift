@@ -101,8 +101,8 @@ extension LowRankFactors {
   ///
   /// is the SVD of ΔW. QRs of B and Aᵀ with an SVD between them take about twice as long and are no better here: in 64 bits,
   /// squares lose singular values below 1e-7 of the largest, which is where the numbers of a file end. A trace of the unit
-  /// matrix keeps the Cholesky factor defined where columns of B depend on each other; it cancels in the product. Where r is
-  /// no smaller than the weight, ΔW itself is decomposed.
+  /// matrix keeps the Cholesky factor defined where columns of B depend on each other: columns of length one, so that it is nothing
+  /// beside any of them. Where r is no smaller than the weight, ΔW itself is decomposed.
   ///
   /// - Parameter limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
   func singularValues(_ limit: RankLimit) -> SingularValues {
@@ -112,15 +112,18 @@ extension LowRankFactors {
       let roots = s[0..<kept].sqrt()
       return SingularValues(all: s, up: u.narrow(1, from: 0, count: kept) * roots, down: roots.unsqueezed(1) * vh[0..<kept])
     }
-    let (a, b) = doubles
-    let gram = b.transposed().matmul(b)
-    let trace = gram.diagonal().sum().item()
+    var (a, b) = doubles
+    // B A stays the same where a column of B is divided by its length and the row of A multiplied by it.
+    let lengths = b.square().sum([0]).sqrt()
     // Of nothing, any directions are as good.
-    if trace == 0 {
-      let none = Tensor.zeros([1], dtype: .float64, device: gram.device)
+    if lengths.sum().item() == 0 {
+      let none = Tensor.zeros([1], dtype: .float64, device: b.device)
       return SingularValues(all: none, up: b.narrow(1, from: 0, count: 1), down: a[0..<1])
     }
-    let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * trace)).cholesky()
+    a = a * lengths.unsqueezed(1)
+    b = b / lengths.clamped(min: .leastNormalMagnitude)
+    let gram = b.transposed().matmul(b)
+    let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * Double(rank))).cholesky()
     let (ascending, vectors) = l.transposed().matmul(a.matmul(a.transposed())).matmul(l).symmetricEigen()
     let energies = ascending.clamped(min: 0).flipped([0])
     let present = energies.doubles()

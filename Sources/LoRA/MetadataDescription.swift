@@ -78,7 +78,7 @@ struct MetadataDescription {
     for (tag, count) in ordered.prefix(10) { addTrigger(tag, count: count, source: key) }
   }
 
-  private mutating func object(_ key: String) -> [String: JSONField]? {
+  private mutating func object(_ key: String) -> OrderedDictionary<String, JSONField>? {
     guard let text = metadata[key] else { return nil }
     guard let fields = try? JSONField.object(text, key: key) else {
       unreadable.append(key)

@@ -30,7 +30,7 @@ extension MergeMethod {
   public func validate() throws(MergeError) {}
 }
 
-/// The methods with their default options. To add one: a file in Methods and a line here.
+/// The methods with their default options. To add one: a file in Methods and a line here (Docs/Adding.md).
 public enum MergeMethods {
   public static let all: [any MergeMethod] = [
     DirectMerge(),

@@ -18,8 +18,7 @@ public struct MergePlan: Sendable {
     var zipped: [String] = []
     var summed: [String] = []
     var alone: [(String, Int)] = []
-    let paths = inputs.reduce(into: OrderedSet<String>()) { $0.formUnion($1.adapter.factors.keys) }
-    for path in paths {
+    for path in SharedLayer.paths(of: inputs) {
       let owners = inputs.indices.filter { inputs[$0].adapter.factors[path] != nil }
       let shapes = owners.map { inputs[$0].adapter.factors[path]!.weightShape }
       guard OrderedSet(shapes).count == 1 else { throw .shapes(path, owners.map { inputs[$0].name }, shapes) }

@@ -28,9 +28,7 @@ public struct MergeShares: Codable, Sendable, Equatable {
   /// - Parameter layers: the ranks of each input, by the layer's name.
   init(_ inputs: [Input], _ layers: OrderedDictionary<String, [Int]>) {
     self.inputs = inputs
-    let counts = layers.values.reduce(into: OrderedDictionary<[Int], Int>()) { $0[$1, default: 0] += 1 }
-    // The first of the most frequent.
-    let ranks = counts.first { $0.value == counts.values.max() }?.key ?? []
+    let ranks = mostCommon(Array(layers.values)) ?? []
     self.ranks = ranks
     exceptions = layers.reduce(into: [:]) { if $1.value != ranks { $0[$1.key] = $1.value } }
   }

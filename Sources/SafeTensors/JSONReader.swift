@@ -1,13 +1,27 @@
-import OrderedCollections
+package import OrderedCollections
 
 /// A JSON value that remembers the order of its members and the spelling of its numbers.
-enum JSONValue {
+package enum JSONValue {
   case object(OrderedDictionary<String, JSONValue>)
   case array([JSONValue])
   case string(String)
   case number(String)
   case bool(Bool)
   case null
+
+  /// Reads a text with space around it; nil where it is no JSON, or names a member of an object twice.
+  package init?(text: String) {
+    let space = Set("\n\r\t ".utf8)
+    var bytes = Array(text.utf8)[...]
+    bytes = bytes.drop(while: space.contains)
+    while let last = bytes.last, space.contains(last) { bytes.removeLast() }
+    let value = bytes.withUnsafeBytes { bytes in
+      var reader = JSONReader(bytes)
+      return try? reader.document()
+    }
+    guard let value else { return nil }
+    self = value
+  }
 
   /// The value as an error message names it.
   var summary: String {

@@ -51,7 +51,7 @@ struct AddedVocabulary: Sendable {
     var entries: OrderedDictionary<String, Entry> = [:]
     for token in declared where !token.content.isEmpty {
       let earlier = entries[token.content]
-      let nextFree = max(vocabulary.count, (entries.values.map(\.id).max() ?? -1) + 1)
+      let nextFree = max(vocabulary.count, (entries.values.map(\.id).max() ?? -1) &+ 1)
       let id = earlier?.id ?? vocabulary[token.content] ?? nextFree
       if let declaredID = token.id, declaredID != id {
         throw .misplacedToken(path: path, token: token.content, found: declaredID, expected: id)

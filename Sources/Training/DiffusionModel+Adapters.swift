@@ -16,10 +16,10 @@ extension DiffusionModel {
   public var moduleNames: ModuleNames { ModuleNames(projections) }
 
   /// The U-Net's own word for what it is trained to predict, for latents at these timesteps.
-  func target(_ clean: Tensor, _ noise: Tensor, _ timesteps: Tensor) -> Tensor {
+  func target(clean: Tensor, noise: Tensor, at timesteps: Tensor) -> Tensor {
     switch schedule.configuration.predictionType {
     case .epsilon: noise
-    case .velocity: schedule.velocity(clean, noise, timesteps)
+    case .velocity: schedule.velocity(clean: clean, noise: noise, at: timesteps)
     }
   }
 

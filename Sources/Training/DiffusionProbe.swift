@@ -11,23 +11,23 @@ public struct DiffusionProbe: FidelityProbe {
     let timesteps: Tensor
     /// Computed anew in each prediction when nil.
     let conditioning: Conditioning?
-    let lora: Int
+    let term: FidelityTerm
     let pictures: [Int]
 
     /// The upper left corner, in latents.
-    func cropped(_ height: Int, _ width: Int) -> Input {
+    func cropped(height: Int, width: Int) -> Input {
       Input(
-        noisy: noisy.cropped(height, width), timesteps: timesteps, conditioning: conditioning, lora: lora,
+        noisy: noisy.cropped(height: height, width: width), timesteps: timesteps, conditioning: conditioning, term: term,
         pictures: pictures)
     }
   }
 
   public let projections: Projections
   let model: DiffusionModel
-  /// Of each LoRA, and of all together.
+  /// Of each LoRA, and last of the joint term where there is one.
   private let references: [any ReferenceLatents]
   public let hasJointInputs: Bool
-  /// Text states of each picture of each LoRA; nil where LoRAs change them.
+  /// Text states of each picture of the references; nil where LoRAs change them.
   private let texts: [[Conditioning]]?
   /// Noisy pictures of one draw, of all processes together.
   public let batch: Int
@@ -56,14 +56,25 @@ public struct DiffusionProbe: FidelityProbe {
     }
   }
 
-  public func draw(_ index: Int, generator: Generator) throws -> Input {
-    try draws(1, of: index, generator: generator)[0]
+  /// The place of a term's references.
+  private func place(of term: FidelityTerm) -> Int {
+    switch term {
+    case .lora(let index): return index
+    case .joint:
+      precondition(hasJointInputs, "there are no joint prompts")
+      return references.count - 1
+    }
+  }
+
+  public func draw(of term: FidelityTerm, generator: Generator) throws -> Input {
+    try draws(1, of: term, generator: generator)[0]
   }
 
   /// Each picture about as often, at noise levels that lie evenly: a few draws say more than a few independent ones.
-  public func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input] {
+  public func draws(_ count: Int, of term: FidelityTerm, generator: Generator) throws -> [Input] {
     try withTorchErrors {
-      let references = references[index]
+      let place = place(of: term)
+      let references = references[place]
       let pictures = Self.pictures(count * batch, of: references.count, generator: generator)
       let levels = Self.levels(count * batch, generator: generator)
       return (0..<count).map { draw in
@@ -73,9 +84,9 @@ public struct DiffusionProbe: FidelityProbe {
         // The whole batch is drawn, so that every process's generator goes on as that of one process would.
         let part = processes.part(of: batch)
         let own = Array(chosen[part])
-        let text = texts.map { texts in own.dropFirst().reduce(texts[index][own[0]]) { $0 + texts[index][$1] } }
+        let text = texts.map { texts in Conditioning.concatenated(own.map { texts[place][$0] }) }
         return Input(
-          noisy: noisy[part], timesteps: timesteps[part], conditioning: text, lora: index, pictures: own)
+          noisy: noisy[part], timesteps: timesteps[part], conditioning: text, term: term, pictures: own)
       }
     }
   }
@@ -96,7 +107,7 @@ public struct DiffusionProbe: FidelityProbe {
 
   public func prediction(of input: Input) throws -> Tensor {
     try withTorchErrors {
-      let text = input.conditioning ?? references[input.lora].conditioning(input.pictures, model: model)
+      let text = input.conditioning ?? references[place(of: input.term)].conditioning(input.pictures, model: model)
       return model.prediction(input.noisy, input.timesteps, text)
     }
   }

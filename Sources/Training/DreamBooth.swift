@@ -155,7 +155,7 @@ public final class DreamBooth {
   ) -> Tensor {
     let indices = Tensor.randint(0..<cache.count, [options.batch], generator: generator).ints()
     let whole = cache.latents(indices, generator: generator)
-    let clean = size.map { whole.cropped($0.height, $0.width) } ?? whole
+    let clean = size.map { whole.cropped(height: $0.height, width: $0.width) } ?? whole
     let timesteps = Tensor.randint(0..<model.schedule.count, [options.batch], generator: generator)
       .to(device: clean.device)
     let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)
@@ -163,10 +163,10 @@ public final class DreamBooth {
     let part = processes.part(of: options.batch)
     let pictures = Array(indices[part])
     let conditioning =
-      text.map { text in pictures.dropFirst().reduce(text[pictures[0]]) { $0 + text[$1] } }
+      text.map { text in Conditioning.concatenated(pictures.map { text[$0] }) }
       ?? cache.conditioning(pictures, model: model)
-    let noisy = model.schedule.addNoise(clean, noise, timesteps)
+    let noisy = model.schedule.addNoise(noise, to: clean, at: timesteps)
     return model.prediction(noisy[part], timesteps[part], conditioning)
-      .meanSquaredError(model.target(clean, noise, timesteps)[part])
+      .meanSquaredError(model.target(clean: clean, noise: noise, at: timesteps)[part])
   }
 }

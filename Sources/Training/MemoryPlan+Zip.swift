@@ -36,10 +36,10 @@ extension DiffusionProbe {
   public func memoryPlan(
     of zipper: ZipLoRA, budget: Int, progress: ProgressHandler = { _ in true }
   ) throws -> MemoryPlan {
-    let input = try draw(0, generator: Generator(seed: 0))
+    let input = try draw(of: .lora(0), generator: Generator(seed: 0))
     return try MemoryPlan(
       of: zipper, model.unet, projections: projections, latents: (input.noisy.dim(2), input.noisy.dim(3)), budget: budget,
       progress: progress
-    ) { try prediction(of: input.cropped($0, $1)) }
+    ) { try prediction(of: input.cropped(height: $0, width: $1)) }
   }
 }

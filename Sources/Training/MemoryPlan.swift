@@ -14,7 +14,7 @@ public struct MemoryPlan: Sendable, Equatable {
   public let least: Int
   /// Bytes of the tensors that a pass with gradients will hold at most.
   public let tensors: Int
-  public let checkpointing: Checkpointing
+  public let checkpointing: GradientCheckpointing
   /// Pieces of the U-Net, and how many of them are computed again.
   public let pieces: Int
   public let again: Int
@@ -81,7 +81,7 @@ public struct MemoryPlan: Sendable, Equatable {
     self.peak = max(peak(chosen), isOnCPU ? ProcessMemory.peak : 0)
     least = peak(all)
     tensors = expected.peak(chosen)
-    checkpointing = chosen == all ? .all : Checkpointing(pieces: chosen)
+    checkpointing = chosen == all ? .all : GradientCheckpointing(pieces: chosen)
     (pieces, again) = (all.count, chosen.count)
   }
 

@@ -26,8 +26,7 @@ extension ReferenceLatents {
 
   /// What the U-Net is told about these pictures, in order.
   public func conditioning(_ indices: [Int], model: DiffusionModel) -> Conditioning {
-    let each = indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) }
-    return each.dropFirst().reduce(each[0], +)
+    .concatenated(indices.map { model.conditioning([prompts[$0]], sizes: sizes[$0]) })
   }
 
   /// The same of every picture by itself. Those of one prompt and one size have it in common.
@@ -51,6 +50,6 @@ extension LatentCache: ReferenceLatents {
     let clean = latents(indices, generator: generator)
     let timesteps = Tensor(levels.map { Int($0 * Double(model.schedule.count)) }).to(device: clean.device)
     let noise = Tensor.randn(clean.shape, generator: generator, device: clean.device)
-    return (model.schedule.addNoise(clean, noise, timesteps), timesteps)
+    return (model.schedule.addNoise(noise, to: clean, at: timesteps), timesteps)
   }
 }

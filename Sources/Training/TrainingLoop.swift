@@ -196,18 +196,20 @@ public final class TrainingLoop {
     }
     // First, as a seed that nobody has given follows from them.
     guard metadata["identity"] ?? "" == identity else {
-      throw StateError(path: path, reason: "it was made with other pictures, prompts, sizes or another base")
+      throw StateError(path: path, reason: "it was made with other pictures, prompts, sizes, another base or another --dtype")
     }
     let differences = try differences(from: metadata, of: path)
     guard differences.isEmpty else { throw StateError(path: path, reason: differences.joined(separator: "; ")) }
+    guard saved >= 0 else { throw StateError(path: path, reason: "it is at step \(saved), which is none") }
     guard saved <= options.steps else {
       throw StateError(path: path, reason: "it is at step \(saved), beyond the \(options.steps) asked for")
     }
-    func list(_ kind: String) throws -> [Tensor] {
+    func list(_ kind: String, shape: [Int]? = nil) throws -> [Tensor] {
       try parameters.map { name, parameter in
         let saved = try file.tensor("\(kind)/\(name)")
-        guard saved.shape == parameter.shape else {
-          throw StateError(path: path, reason: "\(kind)/\(name) is \(saved.shape), not \(parameter.shape)")
+        let expected = shape ?? parameter.shape
+        guard saved.shape == expected else {
+          throw StateError(path: path, reason: "\(kind)/\(name) is \(saved.shape), not \(expected)")
         }
         return saved
       }
@@ -216,7 +218,7 @@ public final class TrainingLoop {
     withoutGrad { for (parameter, value) in zip(parameters.values, values) { parameter.detached().copyInPlace(value) } }
     optimizer.restore(
       firstMoments: try list("moment1"), secondMoments: try list("moment2"),
-      steps: try parameters.keys.map { try file.tensor("steps/\($0)") })
+      steps: try list("steps", shape: []))
     try average?.restore(list("average"))
     generator.state = try file.tensor("generator").cloned()
     losses = try file.tensor("losses").floats()

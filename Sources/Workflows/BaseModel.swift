@@ -44,7 +44,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
     let path = try hub.local(source, .pipeline(variant: choices.variant), progress)
     var checkpoint = try Checkpoint(path: path, choices)
     if let id = checkpoint.repositoryOfTokenizers.flatMap(HubID.init) {
-      checkpoint.choices.tokenizer = try waiting { (_: (Never) -> Void) in await hub.cached(id, .tokenizers) }
+      checkpoint = checkpoint.with(tokenizer: try waiting { (_: (Never) -> Void) in await hub.cached(id, .tokenizers) })
     }
     return LocalBase(checkpoint: checkpoint, settings: self)
   }

@@ -90,11 +90,13 @@ public struct EvaluatePictures: Workflow {
   }
 }
 
+private typealias NamedImage = (file: String, image: Image)
+
 /// What is judged, read.
 private struct Material {
   let pictures: [(file: String, image: Image, caption: String?)]
-  let subject: [(file: String, image: Image)]
-  let style: [(file: String, image: Image)]
+  let subject: [NamedImage]
+  let style: [NamedImage]
   /// One for each picture; nil where no CLIP asks for them.
   let prompts: [String]?
   let rareTokens: RareTokens
@@ -102,7 +104,7 @@ private struct Material {
   let inputs: [FileDigest]
 
   init(_ workflow: EvaluatePictures) throws {
-    func references(_ path: String?) throws -> [(file: String, image: Image)] {
+    func references(_ path: String?) throws -> [NamedImage] {
       try path.map { try PictureSource($0).read().pictures.map { ($0.file, $0.image) } } ?? []
     }
     let found = try workflow.pictures.read()
@@ -141,8 +143,13 @@ private struct Material {
       (judges.clip == nil ? 0 : pictures.count + style.count) + (judges.dino == nil ? 0 : pictures.count + subject.count)
     var timer = StepTimer()
     var done = 0
-    func directions(_ images: [Image], _ encoder: any ImageEncoder) throws -> [Tensor] {
-      try images.map { image in
+    func directions(_ images: [NamedImage], _ encoder: any ImageEncoder) throws -> [Tensor] {
+      try images.map { file, image in
+        guard encoder.preprocessing.scaledPixelCount(of: image) <= Double(Image.maximumPixelCount) else {
+          throw SettingError(
+            "\(file): \(image.width) x \(image.height) pixels are too many once its shorter side is scaled as the model's is; crop it"
+          )
+        }
         let report = ProgressReport(
           phase: "looking at pictures", step: done, total: total, secondsPerStep: timer.secondsPerStep)
         guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
@@ -157,8 +164,8 @@ private struct Material {
       pictures: pictures.enumerated().map { .init(file: $1.file, prompt: prompts?[$0]) },
       subjectImages: subject.map(\.file), styleImages: style.map(\.file))
     if let clip = judges.clip?.encoder, let prompts {
-      let shown = try directions(pictures.map(\.image), clip)
-      let references = try directions(style.map(\.image), clip)
+      let shown = try directions(pictures.map { ($0.file, $0.image) }, clip)
+      let references = try directions(style, clip)
       if !references.isEmpty { result.add(.style, Alignment.means(of: shown, with: references)) }
       let texts = OrderedDictionary(
         uniqueKeysWithValues: try texts.map { text in (text, try withTorchErrors { clip.direction(of: text) }) })
@@ -171,8 +178,8 @@ private struct Material {
       }
     }
     if let dino = judges.dino?.encoder {
-      let shown = try directions(pictures.map(\.image), dino)
-      result.add(.subject, Alignment.means(of: shown, with: try directions(subject.map(\.image), dino)))
+      let shown = try directions(pictures.map { ($0.file, $0.image) }, dino)
+      result.add(.subject, Alignment.means(of: shown, with: try directions(subject, dino)))
     }
     _ = progress(ProgressReport(phase: "looking at pictures", step: total, total: total))
     return result

@@ -16,9 +16,9 @@ public enum KnownBase: String, CaseIterable, Codable, Sendable, CustomStringConv
   public var moduleNames: ModuleNames {
     get throws {
       let store = WeightStore(.shapes, device: .meta)
-      _ = try UNet2DConditionModel(unet, store.root / Component.unet.rawValue)
-      for (component, configuration) in zip([Component.textEncoder, .textEncoder2], textEncoders) {
-        _ = try CLIPTextModel(configuration, store.root / component.rawValue)
+      _ = try UNet2DConditionModel(original.unet, store.root / Component.unet.rawValue)
+      for (component, encoder) in zip([Component.textEncoder, .textEncoder2], original.textEncoders) {
+        _ = try CLIPTextModel(encoder.configuration, store.root / component.rawValue)
       }
       return ModuleNames(store.projections)
     }
@@ -86,31 +86,11 @@ public enum KnownBase: String, CaseIterable, Codable, Sendable, CustomStringConv
       """)
   }
 
-  private var unet: UNet2DConditionModel.Configuration {
-    // The default is Stable Diffusion XL's.
-    if self == .stableDiffusionXL { return .init() }
-    let isSecond = self == .stableDiffusion2
-    return UNet2DConditionModel.Configuration(
-      sampleSize: 64, downBlockTypes: [.crossAttnDownBlock2D, .crossAttnDownBlock2D, .crossAttnDownBlock2D, .downBlock2D],
-      upBlockTypes: [.upBlock2D, .crossAttnUpBlock2D, .crossAttnUpBlock2D, .crossAttnUpBlock2D],
-      blockOutChannels: [320, 640, 1280, 1280], crossAttentionDim: isSecond ? 1024 : 768, transformerLayersPerBlock: 1,
-      attentionHeadDim: isSecond ? [5, 10, 20, 20] : 8, useLinearProjection: isSecond, additionEmbedType: nil,
-      additionTimeEmbedDim: nil, projectionClassEmbeddingsInputDim: nil)
-  }
-
-  /// Of the folders text_encoder and text_encoder_2.
-  private var textEncoders: [CLIPTextModel.Configuration] {
+  private var original: OriginalFamily {
     switch self {
-    case .stableDiffusion1: [.init()]
-    case .stableDiffusion2:
-      [.init(hiddenSize: 1024, intermediateSize: 4096, numHiddenLayers: 23, numAttentionHeads: 16)]
-    case .stableDiffusionXL:
-      [
-        .init(),
-        .init(
-          withProjection: true, hiddenSize: 1280, intermediateSize: 5120, projectionDim: 1280, numHiddenLayers: 32,
-          numAttentionHeads: 20),
-      ]
+    case .stableDiffusionXL: .stableDiffusionXL
+    case .stableDiffusion1: .stableDiffusion1
+    case .stableDiffusion2: .stableDiffusion2
     }
   }
 }

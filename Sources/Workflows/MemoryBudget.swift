@@ -5,6 +5,9 @@ internal import Training
 
 /// How much memory passes with gradients may take: blocks that do not fit are computed again in the backward pass.
 struct MemoryBudget {
+  /// How many processes with work of their own share the machine.
+  @TaskLocal static var sharers = 1
+
   /// GiB that the process may hold; nil for what the machine has free.
   let gibibytes: Double?
 
@@ -16,7 +19,7 @@ struct MemoryBudget {
     _ plan: (_ budget: Int) throws -> MemoryPlan
   ) throws {
     // Processes of one machine see the same free memory; those of several machines are careful in vain.
-    let free = ProcessMemory.available / processes.size + (ProcessMemory.resident ?? 0)
+    let free = ProcessMemory.available / (processes.size * Self.sharers) + (ProcessMemory.resident ?? 0)
     let found = try plan(gibibytes.map { Int($0 * Self.gibibyte) } ?? free)
     let least = Self.text(found.least)
     var warnings: [String] = []

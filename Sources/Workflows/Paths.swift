@@ -55,8 +55,18 @@ package enum Paths {
 
   /// Refuses before the work what would be refused after it.
   ///
-  /// - Throws: `AtomicFileError` for a file that is there, and for a folder that is not or cannot be written in.
+  /// - Throws: `AtomicFileError` for a file that is there, and for a folder that is not or cannot be written in; `SettingError` for a
+  ///   name that leaves no room for those beside it (`.json`, `.state.safetensors`).
   static func checkWritable(_ paths: [String], overwrite: Bool) throws {
-    for path in paths { try AtomicFile.check(path, overwrite: overwrite) }
+    for path in paths {
+      try AtomicFile.check(path, overwrite: overwrite)
+      let bytes = name(path).utf8.count
+      guard bytes <= longestName else {
+        throw SettingError("\(path): a name of \(bytes) bytes; expected \(longestName) at most, choose a shorter one")
+      }
+    }
   }
+
+  /// Of the 255 bytes that systems allow.
+  private static let longestName = 220
 }

@@ -25,6 +25,9 @@ public protocol Workflow: Codable, Sendable {
 
 /// A workflow that several processes do together (Docs/Distributed.md).
 public protocol DistributedWorkflow: Workflow {
+  /// Whether all processes go through the same steps, so that one of them can speak for all; else each has work of its own.
+  static var sharesSteps: Bool { get }
+
   /// Does this process's part. All processes give the same outcome, and the first one writes the files.
   ///
   /// - Throws: `ProcessGroupError`, beside what `run(progress:)` throws.
@@ -32,6 +35,8 @@ public protocol DistributedWorkflow: Workflow {
 }
 
 extension DistributedWorkflow {
+  public static var sharesSteps: Bool { true }
+
   public func run(progress: ProgressHandler) throws -> Outcome { try run(progress: progress, processes: ProcessGroup()) }
 }
 

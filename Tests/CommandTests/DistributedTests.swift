@@ -156,7 +156,7 @@ import Workflows
     try """
     base: \(repository)/Models/toybox
     examples: \(repository)/Examples/Toybox
-    subjects: [cat]
+    subjects: [cat, dog]
     styles: [{name: broken, images: \(folder("broken.png")), prompt: a house in szn style, class: a house, phrase: in szn style}]
     training:
       subject: {rank: 1, steps: 5000, learning-rate: 1e-3}
@@ -165,13 +165,16 @@ import Workflows
       - {name: direct merge, merge: direct}
 
     """.write(toFile: folder("a.yaml"), atomically: true, encoding: .utf8)
-    let arguments = ["experiment", folder("a.yaml"), "--output", folder("out"), "--processes", "2"]
+    let arguments = ["experiment", folder("a.yaml"), "--output", folder("out"), "--processes", "3"]
     let run = try Binary.run(arguments)
     #expect(run.status == 1)
     #expect(run.errors.contains("broken.png: "), "\(run.errors)")
+    // A child that does not understand its command ends before it has joined.
+    let strange = try Binary.run(["experiment", "--processes", "2", "--output=-x", "--", "-nothing.yaml"])
+    #expect(strange.status == 1 && strange.errors.contains("-nothing.yaml"), "\(strange.errors)")
     let joined = try Binary.run(arguments, environment: LaunchEnvironment.onThisMachine(2)[1].variables)
     #expect(joined.status == 1)
-    #expect(joined.errors.contains("--processes 2: this is one of several processes already"), "\(joined.errors)")
+    #expect(joined.errors.contains("--processes 3: this is one of several processes already"), "\(joined.errors)")
   }
 
   @Test func refusals() throws {

@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import Images
 import TestFiles
 import Testing
 import Workflows
@@ -153,6 +154,11 @@ import Workflows
       try message("--pictures", folder("none"), "--prompt", "a", "--clip", clip).contains("none: no such file or folder"))
     #expect(
       try message("--pictures", pictures, "--subject-images", base, "--dino", encoder("vit")).contains("a text file, but a PNG"))
+    // Scaled as CLIP's preprocessing does, the picture would take gigabytes.
+    try Image(width: 1 << 20, height: 1, color: .black).write(to: folder("line.png"))
+    #expect(
+      try message("--pictures", folder("line.png"), "--prompt", "a", "--clip", clip)
+        .contains("line.png: 1048576 x 1 pixels are too many once its shorter side is scaled"))
     try FileManager.default.removeItem(atPath: "\(clip)/preprocessor_config.json")
     #expect(
       try message("--pictures", pictures, "--prompt", "a", "--clip", clip).contains("preprocessor_config.json: cannot be read"))

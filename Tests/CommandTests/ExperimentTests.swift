@@ -52,6 +52,15 @@ import Workflows
     try JSONDecoder().decode(ExperimentResults.self, from: bytes(folder("out/results.json")))
   }
 
+  @Test("a report that is no experiment's is not replaced")
+  func reportOfAnother() throws {
+    try FileManager.default.createDirectory(atPath: folder("out"), withIntermediateDirectories: true)
+    try "mine".write(toFile: folder("out/report.html"), atomically: true, encoding: .utf8)
+    let run = try run(description)
+    #expect(run.status == 1 && run.errors.contains("report.html: is there and of no experiment"), "\(run.errors)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder("out")) == ["report.html"])
+  }
+
   @Test("what is done is not done again, and another row costs only itself")
   func goesOn() throws {
     let first = try run(description)
@@ -235,6 +244,13 @@ import Workflows
       ("sparsity: 0.5", "sparsity: .nan", "row \"thin\": sparsity nan; expected 0 up to 1"),
       ("[[cat, notebook]]", "[[cat, notebook], [cat, notebook]]", "pairs: \"cat-notebook\" is there twice"),
       ("name: base alone", "name: \"\"", "rows: a name is empty"),
+      ("name: base alone", "name: \"..\"", "row \"..\": its name becomes that of a folder; expected letters or digits in it"),
+      ("name: base alone", "name: Direct-Merge", "its folder would be \"direct-merge\", which is that of row"),
+      ("contexts: [on grass]", "contexts: [on grass, on grass]", "contexts: \"on grass\" is there twice"),
+      (
+        "subjects: [cat, dog]", "subjects: [{name: ../a, images: a, prompt: a, class: a}, dog]",
+        "the name \"../a\" becomes that of files"
+      ),
       ("contexts: [on grass]", "contexts: [on the moon]", "contexts: found \"on the moon\"; expected on grass, "),
       ("\npictures: 2", "\npictures: 9223372036854775807", "pictures: found 9223372036854775807; expected 10000000 or less"),
       (

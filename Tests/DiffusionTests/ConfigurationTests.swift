@@ -97,6 +97,13 @@ import Torch
     #expect(try message { $0.normNumGroups = 5 }.contains("multiples of norm_num_groups = 5"))
     #expect(try message { $0.upBlockTypes = [.upBlock2D] }.contains("up_block_types is 1 names, expected 3"))
     #expect(try message { $0.layersPerBlock = 0 }.contains("layers_per_block is 0, expected positive numbers"))
+    // Beyond these there is no model, only overflow.
+    #expect(
+      try message { $0.layersPerBlock = .one(1 << 40) }.contains(
+        "layers_per_block is 1099511627776, expected positive numbers, 1000"))
+    #expect(try message { $0.blockOutChannels = [1 << 62, 8, 8] }.contains("at most"))
+    #expect(
+      try message { $0.sampleSize = .one(1 << 62) }.contains("sample_size is 4611686018427387904, expected positive numbers"))
     #expect(try message { $0.additionTimeEmbedDim = nil }.contains("addition_time_embed_dim is null"))
     #expect(
       try message { $0.projectionClassEmbeddingsInputDim = nil }.contains("projection_class_embeddings_input_dim is null"))
@@ -119,6 +126,6 @@ import Torch
     let heads = #expect(throws: ConfigurationError.self) {
       try CLIPTextModel(.init(hiddenSize: 30, numAttentionHeads: 4), WeightStore(.shapes).root)
     }
-    #expect(heads?.description == "hidden_size is 30, expected a multiple of num_attention_heads = 4")
+    #expect(heads?.description == "hidden_size is 30, expected a multiple of num_attention_heads = 4, 1048576 at most")
   }
 }

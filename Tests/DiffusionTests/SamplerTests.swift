@@ -95,8 +95,9 @@ import Torch
     #expect(try difference(schedule.alphasCumprod, expected.tensor("\(name).alphas_cumprod")) < 1e-6)
     let (clean, noise) = (try expected.tensor("sample"), try expected.tensor("noise"))
     let timesteps = try expected.tensor("timesteps")
-    #expect(try difference(schedule.addNoise(clean, noise, timesteps), expected.tensor("\(name).noisy")) < 1e-6)
-    #expect(try difference(schedule.velocity(clean, noise, timesteps), expected.tensor("\(name).velocity")) < 1e-6)
+    #expect(try difference(schedule.addNoise(noise, to: clean, at: timesteps), expected.tensor("\(name).noisy")) < 1e-6)
+    #expect(
+      try difference(schedule.velocity(clean: clean, noise: noise, at: timesteps), expected.tensor("\(name).velocity")) < 1e-6)
   }
 }
 

@@ -51,7 +51,9 @@ import Torch
     let picture = try expected("image")
     let sizes = request.sizes ?? SizeConditioning(height: picture.dim(0), width: picture.dim(1))
     var found = model.conditioning(request.prompts, sizes: sizes)
-    if request.guidance > 1 { found = model.unconditional(request.negativePrompt, count: 1, sizes: sizes) + found }
+    if request.guidance > 1 {
+      found = .concatenated([model.unconditional(request.negativePrompt, count: 1, sizes: sizes), found])
+    }
     #expect(try difference(found.states, expected("encoder_hidden_states")) < 1e-5)
     #expect((found.added != nil) == (family == "sdxl"))
     if let added = found.added {
@@ -124,7 +126,9 @@ import Torch
     let single = try DiffusionModel(folder: "\(goldens)/pipelines/sdxl")
     let noise = NoiseSource([Generator(seed: 0)], dtype: dtype)([4, 4, 4], device: .cpu)
     let sizes = SizeConditioning(height: 16, width: 16)
-    let conditioning = single.unconditional(nil, count: 1, sizes: sizes) + single.conditioning(["a cat"], sizes: sizes)
+    let conditioning = Conditioning.concatenated([
+      single.unconditional(nil, count: 1, sizes: sizes), single.conditioning(["a cat"], sizes: sizes),
+    ])
     let exact = try request.sampler.sample(
       Guidance(single.denoiser(conditioning), scale: 5), noise: noise,
       plan: request.sampler.plan(single.schedule, steps: 3))

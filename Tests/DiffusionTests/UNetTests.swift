@@ -21,7 +21,7 @@ import Torch
     let path = "down_blocks.2.attentions.0.transformer_blocks.1.attn2.to_k.weight"
     let weight = try #require(store.parameters[path]).requiringGrad()
 
-    func run(_ checkpointing: Checkpointing) throws -> [Tensor] {
+    func run(_ checkpointing: GradientCheckpointing) throws -> [Tensor] {
       unet.checkpointing = checkpointing
       weight.setGrad(nil)
       let (sample, timestep, states, textEmbeds, timeIds) = Self.inputs()
@@ -32,7 +32,7 @@ import Torch
       return [output] + (try [sample, states, textEmbeds, weight].map { try #require($0.grad) })
     }
     let plain = try run(.none)
-    for checkpointing in [.all, Checkpointing(pieces: [0, 3, 4])] {
+    for checkpointing in [.all, GradientCheckpointing(pieces: [0, 3, 4])] {
       for (a, b) in zip(plain, try run(checkpointing)) {
         #expect(a.equals(b))
         #expect(a.abs().max().item() > 0)

@@ -327,7 +327,9 @@ import Testing
     #expect(dead.requests.count == 5)
   }
 
-  @Test("lists that are none, or that name files outside", arguments: ["{", "{\"sha\": \"a\"}", "../evil", "/etc/evil", "a//b"])
+  @Test(
+    "lists that are none, or that name files outside",
+    arguments: ["{", "{\"sha\": \"a\"}", "../evil", "/etc/evil", "a//b", "a/../\u{301}b"])
   func listings(text: String) async throws {
     var model = model
     model.files = [text: [1]]
@@ -338,6 +340,27 @@ import Testing
     let message = try await failure(server)
     #expect(
       message.contains(text.hasPrefix("{") ? "list of files is not as expected" : "is no name of a file inside the repository"))
+    #expect(cache.files(cache.path).isEmpty)
+  }
+
+  @Test(
+    "sizes and hashes that none can have",
+    arguments: [(#""size": 1"#, #""size": -5"#), (#""size": 1"#, #""size": 9223372036854775807"#)])
+  func impossibleSizes(stated: String, changed: String) async throws {
+    var model = model
+    model.files = ["model_index.json": [1]]
+    let listing = model.listing.replacing(stated, with: changed)
+    try #require(listing != model.listing)
+    let server = try server { request, _ in
+      request.path == FakeModel.listing ? Answer(body: Array(listing.utf8)) : nil
+    }
+    #expect(try await failure(server).contains("model_index.json has a size of "))
+    let hash = model.hash("model_index.json")
+    let hidden = model.listing.replacing(hash, with: "../\u{301}\(hash)")
+    let strange = try self.server { request, _ in
+      request.path == FakeModel.listing ? Answer(body: Array(hidden.utf8)) : nil
+    }
+    #expect(try await failure(strange).contains("is no name of a file inside the repository"))
     #expect(cache.files(cache.path).isEmpty)
   }
 

@@ -77,6 +77,15 @@ import Testing
       try FileManager.default.createDirectory(atPath: folder + "/more", withIntermediateDirectories: false)
       #expect(message { _ = try ImageFolder(contentsOf: folder) }.hasPrefix("\(folder)/more: a folder; expected"))
       try FileManager.default.removeItem(atPath: folder + "/more")
+      // Who opens a pipe waits for somebody to write into it.
+      #expect(mkfifo(folder + "/pipe.png", 0o600) == 0)
+      #expect(message { _ = try ImageFolder(contentsOf: folder) }.hasPrefix("\(folder)/pipe.png: no regular file; expected"))
+      try FileManager.default.removeItem(atPath: folder + "/pipe.png")
+      try Data(count: (1 << 20) + 1).write(to: URL(filePath: folder + "/a.txt"))
+      #expect(
+        message { _ = try ImageFolder(contentsOf: folder) }
+          == "\(folder)/a.txt: more than 1048576 bytes, which is no prompt; remove it")
+      try FileManager.default.removeItem(atPath: folder + "/a.txt")
       let broken = try Data(Image(width: 4, height: 4, color: .black).png().dropLast(13))
       try broken.write(to: URL(filePath: folder + "/b.png"))
       #expect(message { _ = try ImageFolder(contentsOf: folder) }.hasPrefix("\(folder)/b.png: a truncated PNG file"))

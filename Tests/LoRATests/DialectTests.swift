@@ -205,6 +205,11 @@ import Torch
         #"{"unet.alpha_pattern": {"^mid_block.attentions.0.transformer_blocks.0.attn1.to_q": 2}, "unet.lora_alpha": 8}"#)
         == [2, 8, 4])
     #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn[12]\\.to_(q|k)": 3}}"#) == [3, 3, 4])
+    // The first that fits, in the file's order.
+    #expect(try alphas(#"{"unet.alpha_pattern": {"to_k": 3, "attn2.to_k": 5}, "unet.r": 4}"#)[1] == 3)
+    #expect(try alphas(#"{"unet.alpha_pattern": {"attn2\\.to_k": 5, "to_k": 3}, "unet.r": 4}"#)[1] == 5)
+    // peft's own default where a configuration does not say it.
+    #expect(try alphas(#"{"unet.r": 4}"#) == [8, 8, 4])
   }
 
   @Test(
@@ -222,7 +227,10 @@ import Torch
     ] as [(String, [Int]?)])
   func expressions(expression: String, matches: [Int]?) throws {
     let escaped = expression.replacing("\\", with: "\\\\")
-    let text = #"{"unet.alpha_pattern": {"\#(escaped)": 3}, "text_encoder.alpha_pattern": {"\#(escaped)": 3}}"#
+    let text = """
+      {"unet.lora_alpha": 4, "unet.alpha_pattern": {"\(escaped)": 3},
+       "text_encoder.lora_alpha": 4, "text_encoder.alpha_pattern": {"\(escaped)": 3}}
+      """
     guard let matches else {
       let error = try #require(throws: AdapterFileError.self) { try alphas(text) }
       #expect(error.description.contains("alpha_pattern that is no regular expression: \(expression)\n(groups, choices, sets"))

@@ -67,13 +67,6 @@ import Torch
     #expect(report.layers == 128)
     #expect(report.problems.count == 1 && report.problems[0].contains("not made for this base model"))
   }
-
-  @Test func restriction() throws {
-    let adapter = randomAdapter(Array(base.paths.filter { $0.contains("layers.0.") || $0.contains("conv_") }), of: base)
-    #expect(adapter.restricted(to: [.textEncoder2]).factors.count == 6)
-    #expect(adapter.restricted(to: [.textEncoder]).factors.keys.allSatisfy { $0.hasPrefix("text_encoder.") })
-    #expect(adapter.restricted(to: Component.allCases).factors.count == adapter.factors.count)
-  }
 }
 
 @Suite struct MetadataDescriptionTests {

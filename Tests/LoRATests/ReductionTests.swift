@@ -47,6 +47,23 @@ import Torch
     #expect(factors.reduced(to: .energy(share + 1e-6)).factors.rank == rank + 1)
   }
 
+  @Test("sides of very different sizes lose nothing", arguments: [1e-4, 1e-6, 1e-8])
+  func unevenSides(size: Double) {
+    let parts = [1, size].map { size in
+      LowRankFactors(
+        down: Tensor.randn([4, 20], generator: generator, dtype: .float64) / size,
+        up: Tensor.randn([24, 4], generator: generator, dtype: .float64) * size, alpha: 4)
+    }
+    let both = LowRankFactors(
+      down: .concatenated(parts.map(\.down)), up: .concatenated(parts.map(\.up), along: 1), alpha: 8)
+    let (u, s, vh) = both.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: 4) * s[0..<4]).matmul(vh[0..<4])
+    let reduced = both.reduced(to: .rank(4))
+    #expect(difference(reduced.factors.delta(dtype: .float64), expected) <= 1e-5)
+    let energies = s.square().doubles()
+    #expect(abs(reduced.discardedEnergy - energies[4...].reduce(0, +) / energies.reduce(0, +)) < 1e-9)
+  }
+
   @Test func thinFactorsStayAsTheyAre() {
     let factors = LowRankFactors(down: .ones([2, 8]), up: .ones([10, 2]), alpha: 2)
     #expect(factors.reduced(to: .rank(2)).factors.down.isIdentical(to: factors.down))

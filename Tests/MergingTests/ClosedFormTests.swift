@@ -14,11 +14,15 @@ import Torch
       up: Tensor.randn([outputs, rank], generator: generator, dtype: .float64), alpha: alpha)
   }
 
-  @Test("is the least-squares solution: it equals a dense solve on the very samples", arguments: [2, 3])
-  func bruteForce(adapters: Int) {
+  @Test(
+    "is the least-squares solution: it equals a dense solve on the very samples, also of LoRAs that leave the layer as it is",
+    arguments: [(2, 0), (3, 0), (2, 1)])
+  func bruteForce(adapters: Int, strangers: Int) {
     let (inputs, outputs, samples) = (5, 7, 40)
     let layers = (0..<adapters).map { factors(inputs, outputs, rank: 2 + $0 % 2, alpha: Double($0 + 1)) }
-    let data = layers.map { _ in Tensor.randn([samples, inputs], generator: generator, dtype: .float64) }
+    let data = (0..<(adapters + strangers)).map { _ in
+      Tensor.randn([samples, inputs], generator: generator, dtype: .float64)
+    }
     let moments = data.map { $0.transposed().matmul($0) / Double(samples) }
     let found = ClosedForm.solve(layers, moments: moments, pull: 0, iterations: 500)
 
@@ -29,7 +33,7 @@ import Torch
     for (t, x) in data.enumerated() {
       for sample in 0..<samples {
         rows.append(Tensor.concatenated(deltas.map { $0 * x[sample] }, along: 1))
-        targets.append(deltas[t].matmul(x[sample]))
+        targets.append(t < adapters ? deltas[t].matmul(x[sample]) : Tensor.zeros([outputs], dtype: .float64))
       }
     }
     let matrix = Tensor.concatenated(rows)
@@ -145,8 +149,8 @@ private final class SharedInputModel: FidelityProbe {
 
   var projections: Projections { store.projections }
 
-  func draw(_ index: Int, generator: Generator) -> Tensor {
-    Tensor.randn([1, Self.rows, Self.width], generator: generator) + Double(index)
+  func draw(of term: FidelityTerm, generator: Generator) -> Tensor {
+    Tensor.randn([1, Self.rows, Self.width], generator: generator) + (term == .lora(1) ? 1 : 0)
   }
 
   func prediction(of input: Tensor) -> Tensor { layers[0](input) * layers[1](input) }
@@ -164,22 +168,22 @@ private final class SharedInputModel: FidelityProbe {
 
 extension ClosedFormTests {
   @Test("rows that are kept lie in every column of a picture, and are the same when a batch is split", arguments: [2, 16, 64])
-  func spreadPlaces(distance: Int) {
+  func spreadRows(distance: Int) {
     let (width, passes) = (64, 8)
     var columns = Array(repeating: 0, count: width)
     for call in 0..<passes {
-      let places = ClosedForm.spreadPlaces(offered: width * width, distance: distance, call: call)
+      let places = InputRecorder.spreadRows(of: width * width, distance: distance, call: call)
       #expect(places.map { $0 / distance } == Array(0..<(width * width / distance)), "one of each so many")
       for place in places { columns[place % width] += 1 }
       let halves = (0..<2).flatMap { process in
-        ClosedForm.spreadPlaces(offered: width * width / 2, distance: distance, process: process, call: call)
+        InputRecorder.spreadRows(of: width * width / 2, distance: distance, process: process, call: call)
           .map { $0 + process * width * width / 2 }
       }
       #expect(halves == places)
     }
     #expect(columns.allSatisfy { $0 == passes * width / distance }, "\(columns)")
-    #expect(ClosedForm.spreadPlaces(offered: 70, distance: 64, call: 9).allSatisfy { $0 < 70 }, "in the rest, too")
-    #expect(ClosedForm.spreadPlaces(offered: 5, distance: 1, call: 3) == Array(0..<5))
+    #expect(InputRecorder.spreadRows(of: 70, distance: 64, call: 9).allSatisfy { $0 < 70 }, "in the rest, too")
+    #expect(InputRecorder.spreadRows(of: 5, distance: 1, call: 3) == Array(0..<5))
   }
 
   @Test("layers that read one tensor share its rows, of which evenly spread ones are enough")
@@ -191,10 +195,10 @@ extension ClosedFormTests {
     try zip.prepare()
 
     let generator = Generator(seed: options.seed)
-    let drawn = (0..<2).map { model.draw($0, generator: generator)[0] }
+    let drawn = (0..<2).map { model.draw(of: .lora($0), generator: generator)[0] }
     func moments(distance: Int) -> [Tensor] {
       drawn.map { rows in
-        let kept = rows.gathered(ClosedForm.spreadPlaces(offered: rows.dim(0), distance: distance))
+        let kept = rows.gathered(InputRecorder.spreadRows(of: rows.dim(0), distance: distance))
         return kept.transposed().matmul(kept) / Double(kept.dim(0))
       }
     }

@@ -38,7 +38,7 @@ import Torch
   private func prepared(_ objective: ZipObjective) throws -> (zip: ZipLoRA, draws: [ToyModel.Input]) {
     let options = ZipOptions(objective: objective, scope: .everything, seed: 4)
     let generator = Generator(seed: 4)
-    let draws = (0..<2).map { model.draw($0, generator: generator) }
+    let draws = (0..<2).map { model.draw(of: .lora($0), generator: generator) }
     return (try ZipLoRA(model.pair, probe: model, options: options), draws)
   }
 

@@ -29,7 +29,7 @@ import Torch
     for (index, found) in try errors(loras, seed: 2).enumerated() {
       var (apart, changed) = (0.0, 0.0)
       for _ in 0..<3 {
-        let input = model.draw(index, generator: generator)
+        let input = model.draw(of: .lora(index), generator: generator)
         let base = model.prediction(of: input)
         let alone = try Attachment(loras[index], to: model.projections).whileAttached { model.prediction(of: input) }
         let both = try Attachment(merged, to: model.projections).whileAttached { model.prediction(of: input) }

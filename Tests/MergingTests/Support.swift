@@ -21,7 +21,7 @@ final class ToyModel: FidelityProbe {
   let query: Linear
   let key: Linear
   let convolution: Conv2d
-  /// What the pictures of each LoRA look like: a direction that their tokens lean to.
+  /// What the pictures of each LoRA look like, and the joint ones: a direction that their tokens lean to.
   let directions: [Tensor]
   private(set) var predictions = 0
   let hasJointInputs: Bool
@@ -40,10 +40,15 @@ final class ToyModel: FidelityProbe {
   var projections: Projections { store.projections }
   var modules: ModuleNames { ModuleNames(projections) }
 
-  func draw(_ index: Int, generator: Generator) -> Input {
+  func draw(of term: FidelityTerm, generator: Generator) -> Input {
     let dtype = store.dtype
+    let direction =
+      switch term {
+      case .lora(let index): directions[index]
+      case .joint: directions.last!
+      }
     return Input(
-      tokens: Tensor.randn([2, 5, Self.width], generator: generator, dtype: dtype) + directions[index],
+      tokens: Tensor.randn([2, 5, Self.width], generator: generator, dtype: dtype) + direction,
       picture: Tensor.randn([2, 3, 6, 6], generator: generator, dtype: dtype))
   }
 

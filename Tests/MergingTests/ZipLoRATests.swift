@@ -11,7 +11,7 @@ import Torch
   let model = ToyModel()
 
   private func options(
-    _ objective: ZipObjective = .cosine, steps: Int = 60, learningRate: Double = 0.03
+    _ objective: ZipObjective = ZipObjective(), steps: Int = 60, learningRate: Double = 0.03
   ) -> ZipOptions {
     ZipOptions(objective: objective, steps: steps, learningRate: learningRate, scope: .everything, seed: 3)
   }
@@ -24,10 +24,10 @@ import Torch
     for index in inputs.indices {
       let teacher = try Attachment(inputs[index].adapter, to: model.projections)
       for _ in 0..<8 {
-        let input = model.draw(index, generator: generator)
+        let input = model.draw(of: .lora(index), generator: generator)
         let wanted = teacher.whileAttached { model.prediction(of: input) }
         let found = merged.whileAttached { model.prediction(of: input) }
-        total += ZipObjective.cosine.fidelity(of: found, to: wanted).item()
+        total += ZipObjective().fidelity(of: found, to: wanted).item()
       }
     }
     return total
@@ -59,8 +59,8 @@ import Torch
     #expect(first.fidelity.count == 3 && first.means.count == 2)
     // The inputs of the first update: of a new seed they are drawn LoRA by LoRA, of fixed draws each LoRA's one after the other.
     let generator = Generator(seed: asked.seed)
-    for index in 0..<2 { for _ in 0..<(draws ?? 1) { _ = model.draw(index, generator: generator) } }
-    let input = model.draw(2, generator: generator)
+    for index in 0..<2 { for _ in 0..<(draws ?? 1) { _ = model.draw(of: .lora(index), generator: generator) } }
+    let input = model.draw(of: .joint, generator: generator)
     func predicted(_ adapters: [Adapter]) throws -> Tensor {
       let attachments = try adapters.map { try Attachment($0, to: model.projections) }
       return Attachment(attachments.flatMap(\.places)).whileAttached { model.prediction(of: input) }
@@ -92,7 +92,7 @@ import Torch
   func branchesAndFileAgree() throws {
     let zip = try ZipLoRA(model.pair, probe: model, options: options(steps: 5))
     try zip.optimize()
-    let input = model.draw(0, generator: Generator(seed: 5))
+    let input = model.draw(of: .lora(0), generator: Generator(seed: 5))
     let written = try Attachment(zip.zipped(), to: model.projections).whileAttached { model.prediction(of: input) }
     let optimised = try zip.whileMerged { model.prediction(of: input).detached() }
     let error = difference(written, optimised)

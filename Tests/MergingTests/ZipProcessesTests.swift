@@ -13,8 +13,8 @@ import Torch
 
     var projections: Projections { model.projections }
 
-    func draw(_ index: Int, generator: Generator) -> ToyModel.Input {
-      let whole = model.draw(index, generator: generator)
+    func draw(of term: FidelityTerm, generator: Generator) -> ToyModel.Input {
+      let whole = model.draw(of: term, generator: generator)
       let part = processes.part(of: 2)
       return ToyModel.Input(tokens: whole.tokens[part], picture: whole.picture[part])
     }

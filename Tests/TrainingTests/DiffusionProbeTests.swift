@@ -1,6 +1,7 @@
 import Diffusion
 import Foundation
 import TestFiles
+import Merging
 import Testing
 import Torch
 import Training
@@ -32,7 +33,7 @@ private final class Witness: ReferenceLatents {
   private func asked(_ seeds: Range<UInt64>, draws: Int, batch: Int) throws -> [(pictures: [Int], levels: [Double])] {
     let witness = Witness(5)
     let probe = try DiffusionProbe([witness], model: model, adaptsText: false, batch: batch)
-    for seed in seeds { _ = try probe.draws(draws, of: 0, generator: Generator(seed: seed)) }
+    for seed in seeds { _ = try probe.draws(draws, of: .lora(0), generator: Generator(seed: seed)) }
     return witness.asked
   }
 
@@ -55,7 +56,7 @@ private final class Witness: ReferenceLatents {
     let witnesses = [Witness(2), Witness(1, side: 32)]
     let probe = try DiffusionProbe(witnesses, jointPrompts: ["both", "the two"], model: model, adaptsText: false)
     #expect(probe.hasJointInputs)
-    let inputs = try probe.draws(6, of: 2, generator: Generator(seed: 5))
+    let inputs = try probe.draws(6, of: .joint, generator: Generator(seed: 5))
     #expect(witnesses.map { $0.asked.flatMap(\.pictures).sorted() } == [[0, 0, 1, 1], [0, 0]])
     let timesteps = witnesses.flatMap(\.asked).map { Int($0.levels[0] * 1000) }
     // Each input's prediction is that of one of these.

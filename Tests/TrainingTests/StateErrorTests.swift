@@ -1,4 +1,5 @@
 import OrderedCollections
+import SafeTensors
 import TestFiles
 import Testing
 import Torch
@@ -50,6 +51,22 @@ import Training
     let other = #expect(throws: StateError.self) { try loop(options()) }
     #expect(other?.reason == "it is the saved state of \"knitting\"; expected one of \"fitting\"")
     #expect(other?.description.contains("delete") == false)
+  }
+
+  @Test("a damaged state is no bug of the program")
+  func damaged() throws {
+    try loop(options())
+    let whole = try SafeTensorsCollection(path: file)
+    var tensors = try whole.keys.reduce(into: OrderedDictionary<String, Tensor>()) { $0[$1] = try whole.tensor($1).cloned() }
+    var metadata = whole.file.metadata
+    tensors["steps/x"] = .ones([2])
+    try saveSafeTensors(tensors, metadata: metadata, to: file, overwrite: true)
+    let shape = #expect(throws: StateError.self) { try loop(options()) }
+    #expect(shape?.reason == "steps/x is [2], not []")
+    metadata["step"] = "-1"
+    try saveSafeTensors(tensors, metadata: metadata, to: file, overwrite: true)
+    let error = #expect(throws: StateError.self) { try loop(options()) }
+    #expect(error?.reason == "it is at step -1, which is none")
   }
 
   @Test("a state that another version wrote is told from a mistake")

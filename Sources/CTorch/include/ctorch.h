@@ -121,10 +121,11 @@ ct_error ct_generator_set_state(ct_generator generator, ct_tensor state);
 /// Joins the `size` processes of a run. The one that hosts the store opens it at host:port, the others find each other
 /// there, under keys that begin with the prefix. Returns when all are there.
 /// device: where the tensors are that the group will be given; the CPU alone. Fails when the others are not there after
-/// seconds_to_join; every later call fails after seconds_to_wait, and at once when a connection breaks.
+/// seconds_to_join, and when goes_on, asked with its context every now and then until they are, answers false; every later
+/// call fails after seconds_to_wait, and at once when a connection breaks.
 ct_error ct_group_join(
   const char *host, int32_t port, bool hosts_store, const char *prefix, ct_device device, int32_t rank, int32_t size,
-  double seconds_to_join, double seconds_to_wait, ct_group *result /* new */);
+  double seconds_to_join, double seconds_to_wait, bool (*goes_on)(void *), void *context, ct_group *result /* new */);
 ct_error ct_group_release(ct_group group);
 /// Adds up a contiguous tensor over the processes, in place. The sum is the same to the bit in each of them.
 ct_error ct_group_sum(ct_group group, ct_tensor tensor);

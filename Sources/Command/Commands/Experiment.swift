@@ -31,8 +31,10 @@ struct Experiment: WorkflowCommand {
   var workflow: RunExperiment { RunExperiment(file: file, output: output) }
 
   func validate() throws {
-    guard 1...1024 ~= processes else {
-      throw ValidationError("--processes \(processes): expected a number from 1 to 1024")
+    // More have nothing to compute with.
+    let most = 4 * ProcessInfo.processInfo.activeProcessorCount
+    guard 1...most ~= processes else {
+      throw ValidationError("--processes \(processes): expected a number from 1 to \(most), four for each core")
     }
     try validateWorkflow()
   }
@@ -41,15 +43,18 @@ struct Experiment: WorkflowCommand {
     let bar = ProgressBar()
     try report(with: bar) {
       let environment = try LaunchEnvironment(ProcessInfo.processInfo.environment)
-      guard processes > 1 else { return try share(as: environment, with: bar, progress: bar.show) }
+      guard processes > 1 else { return try share(in: joined(environment), with: bar, progress: bar.show) }
       guard environment == nil else {
         throw SettingError(
           "--processes \(processes): this is one of several processes already (RANK, WORLD_SIZE or Slurm's variables); start one without these or leave the option out"
         )
       }
-      let others = try OtherProcesses(size: processes, arguments: ["experiment", file, "--output", output])
-      try others.share { environment in
-        try share(as: environment, with: bar) { bar.show($0) && !others.haveLostOne }
+      let others = try OtherProcesses(size: processes, arguments: ["experiment", "--output=\(output)", "--", file])
+      try others.share { group in
+        try share(in: group, with: bar) { report in
+          others.news.forEach(bar.tell)
+          return bar.show(report) && !others.haveLostOne
+        }
       }
     }
   }

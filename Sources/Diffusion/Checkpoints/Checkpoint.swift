@@ -41,7 +41,7 @@ public struct Checkpoint: Sendable {
   }
 
   public let path: String
-  public var choices: Choices
+  public let choices: Choices
   private let layout: any CheckpointLayout
 
   /// - Parameter path: a folder in diffusers' layout, or a safetensors file in the original one.
@@ -63,6 +63,17 @@ public struct Checkpoint: Sendable {
   /// A folder without any choices.
   init(folder: CheckpointFolder) {
     (path, choices, layout) = (folder.path, Choices(variant: folder.variant), folder)
+  }
+
+  private init(path: String, choices: Choices, layout: any CheckpointLayout) {
+    (self.path, self.choices, self.layout) = (path, choices, layout)
+  }
+
+  /// The same checkpoint with tokenizers of another folder, in diffusers' layout; nil for its own.
+  public func with(tokenizer: String?) -> Checkpoint {
+    var choices = choices
+    choices.tokenizer = tokenizer
+    return Checkpoint(path: path, choices: choices, layout: layout)
   }
 
   /// The repository of the Hugging Face hub that has the tokenizers which this checkpoint lacks; nil where it has them.
@@ -97,16 +108,24 @@ public struct Checkpoint: Sendable {
     return try SingleFile.autoencoder(chosen, try layout.vaeConfiguration())
   }
 
-  /// The U-Net and its weights; errors as of `ModelSource.load`. So do the following.
+  /// The U-Net and its weights.
+  ///
+  /// - Throws: errors as of `ModelSource.load`.
   public func unet(dtype: DType = .float32, device: Device = .cpu) throws -> (UNet2DConditionModel, WeightStore) {
     try unetSource().load(dtype: dtype, device: device)
   }
 
+  /// The autoencoder and its weights.
+  ///
+  /// - Throws: errors as of `ModelSource.load`.
   public func vae(dtype: DType = .float32, device: Device = .cpu) throws -> (AutoencoderKL, WeightStore) {
     try vaeSource().load(dtype: dtype, device: device)
   }
 
+  /// A text encoder and its weights.
+  ///
   /// - Parameter index: among the text encoders of the family.
+  /// - Throws: errors as of `ModelSource.load`.
   public func textEncoder(
     _ index: Int = 0, dtype: DType = .float32, device: Device = .cpu
   ) throws -> (CLIPTextModel, WeightStore) {

@@ -74,7 +74,7 @@ final class ShardedTensors: TensorCollection {
     var shards: [String: SafeTensorsCollection] = [:]
     files = Set(shardOfKey.values).sorted()
     for file in files {
-      guard !file.contains("/") else {
+      guard !file.utf8.contains(UInt8(ascii: "/")) else {
         throw CheckpointError(path: name, reason: .malformedIndex("\(file) is not a file of this folder"))
       }
       guard ModelFolder.isFile("\(folder)/\(file)") else {

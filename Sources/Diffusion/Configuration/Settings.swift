@@ -32,15 +32,26 @@ public enum OneOrMany: Codable, Sendable, Equatable, CustomStringConvertible, Ex
     }
   }
 
+  /// One alone, or all.
+  package var numbers: [Int] {
+    switch self {
+    case .one(let number): [number]
+    case .many(let numbers): numbers
+    }
+  }
+
   /// One number for each of `count` blocks.
-  func expanded(to count: Int, key: String) throws -> [Int] {
+  ///
+  /// - Parameter limit: beyond it no model goes, only overflow.
+  func expanded(to count: Int, key: String, atMost limit: Int = ConfigurationError.widest) throws -> [Int] {
     let numbers =
       switch self {
       case .one(let number): Array(repeating: number, count: count)
       case .many(let numbers): numbers
       }
     try ConfigurationError.require(numbers.count == count, key, "\(self)", "one number or \(count), one a block")
-    try ConfigurationError.require(numbers.allSatisfy { $0 > 0 }, key, "\(self)", "positive numbers")
+    try ConfigurationError.require(
+      numbers.allSatisfy { 1...limit ~= $0 }, key, "\(self)", "positive numbers, \(limit) at most")
     return numbers
   }
 }

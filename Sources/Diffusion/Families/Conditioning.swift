@@ -17,14 +17,13 @@ public struct Conditioning {
     map { $0.gathered(entries) }
   }
 
-  /// The entries of one after those of the other.
-  public static func + (first: Conditioning, second: Conditioning) -> Conditioning {
-    func joined(_ a: Tensor, _ b: Tensor) -> Tensor { Tensor.concatenated([a, b]) }
-    var added: (textEmbeds: Tensor, timeIds: Tensor)?
-    if let a = first.added, let b = second.added {
-      added = (joined(a.textEmbeds, b.textEmbeds), joined(a.timeIds, b.timeIds))
-    }
-    return Conditioning(states: joined(first.states, second.states), added: added)
+  /// The entries of all, one after the other; they are of one model, so that all have `added` or none has.
+  public static func concatenated(_ parts: [Conditioning]) -> Conditioning {
+    let added = parts.compactMap(\.added)
+    return Conditioning(
+      states: Tensor.concatenated(parts.map(\.states)),
+      added: added.isEmpty
+        ? nil : (Tensor.concatenated(added.map(\.textEmbeds)), Tensor.concatenated(added.map(\.timeIds))))
   }
 
   private func map(_ transform: (Tensor) -> Tensor) -> Conditioning {

@@ -39,7 +39,7 @@ package struct OriginalFamily: Sendable {
 
   private static let clipL = CLIPTextModel.Configuration(bosTokenId: 0, eosTokenId: 2)
 
-  static let stableDiffusion1 = OriginalFamily(
+  package static let stableDiffusion1 = OriginalFamily(
     name: "Stable Diffusion 1.x", family: .stableDiffusion1, repository: "stable-diffusion-v1-5/stable-diffusion-v1-5",
     unet: .stableDiffusion(
       sampleSize: 64, crossAttentionDim: 768, attentionHeadDim: 8, useLinearProjection: false, upcastAttention: false),
@@ -51,7 +51,7 @@ package struct OriginalFamily: Sendable {
     schedule: .stableDiffusion(className: "PNDMScheduler", timestepSpacing: nil), predictionType: .epsilon)
 
   /// The models for 512 pixels predict noise, those for 768 pixels velocity, and nothing else tells them apart.
-  static let stableDiffusion2 = OriginalFamily(
+  package static let stableDiffusion2 = OriginalFamily(
     name: "Stable Diffusion 2.x", family: .stableDiffusion1, repository: "stabilityai/stable-diffusion-2-1",
     unet: .stableDiffusion(
       sampleSize: 96, crossAttentionDim: 1024, attentionHeadDim: [5, 10, 20, 20], useLinearProjection: true,
@@ -67,7 +67,7 @@ package struct OriginalFamily: Sendable {
     ],
     schedule: .stableDiffusion(className: "DDIMScheduler", timestepSpacing: nil), predictionType: nil)
 
-  static let stableDiffusionXL = OriginalFamily(
+  package static let stableDiffusionXL = OriginalFamily(
     name: "Stable Diffusion XL", family: .stableDiffusionXL, repository: "stabilityai/stable-diffusion-xl-base-1.0",
     unet: UNet2DConditionModel.Configuration(), vae: AutoencoderKL.Configuration(),
     textEncoders: [

@@ -64,9 +64,13 @@ extension AutoencoderKL {
 extension AutoencoderKL.Configuration {
   func validate() throws {
     try ConfigurationError.require(
-      !blockOutChannels.isEmpty && normNumGroups > 0 && blockOutChannels.allSatisfy { $0 > 0 && $0 % normNumGroups == 0 },
-      "block_out_channels", "\(blockOutChannels)", "multiples of norm_num_groups = \(normNumGroups)")
-    try ConfigurationError.require(layersPerBlock > 0, "layers_per_block", "\(layersPerBlock)", "a positive number")
+      !blockOutChannels.isEmpty && normNumGroups > 0
+        && blockOutChannels.allSatisfy { 1...ConfigurationError.widest ~= $0 && $0 % normNumGroups == 0 },
+      "block_out_channels", "\(blockOutChannels)",
+      "multiples of norm_num_groups = \(normNumGroups), \(ConfigurationError.widest) at most")
+    try ConfigurationError.require(
+      1...ConfigurationError.deepest ~= layersPerBlock, "layers_per_block", "\(layersPerBlock)",
+      "a positive number, \(ConfigurationError.deepest) at most")
     for (key, numbers) in [("latents_mean", latentsMean), ("latents_std", latentsStd)] {
       let together = (latentsMean == nil) == (latentsStd == nil)
       try ConfigurationError.require(

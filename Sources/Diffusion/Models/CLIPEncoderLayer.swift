@@ -6,10 +6,10 @@ package final class CLIPEncoderLayer {
   private let heads: Int
   private let activation: CLIPTextModel.Activation
   private let layerNorm1: LayerNorm
-  private let query: Linear
-  private let key: Linear
-  private let value: Linear
-  private let output: Linear
+  private let qProj: Linear
+  private let kProj: Linear
+  private let vProj: Linear
+  private let outProj: Linear
   private let layerNorm2: LayerNorm
   private let fc1: Linear
   private let fc2: Linear
@@ -21,10 +21,10 @@ package final class CLIPEncoderLayer {
     self.heads = heads
     self.activation = activation
     layerNorm1 = LayerNorm(weights / "layer_norm1", width: width, epsilon: epsilon)
-    query = Linear(attention / "q_proj", width, width)
-    key = Linear(attention / "k_proj", width, width)
-    value = Linear(attention / "v_proj", width, width)
-    output = Linear(attention / "out_proj", width, width)
+    qProj = Linear(attention / "q_proj", width, width)
+    kProj = Linear(attention / "k_proj", width, width)
+    vProj = Linear(attention / "v_proj", width, width)
+    outProj = Linear(attention / "out_proj", width, width)
     layerNorm2 = LayerNorm(weights / "layer_norm2", width: width, epsilon: epsilon)
     fc1 = Linear(weights / "mlp" / "fc1", width, innerWidth)
     fc2 = Linear(weights / "mlp" / "fc2", innerWidth, width)
@@ -40,8 +40,8 @@ package final class CLIPEncoderLayer {
 
   private func attend(_ x: Tensor, _ isCausal: Bool) -> Tensor {
     let attended = Tensor.attention(
-      query(x).splitHeads(heads), key(x).splitHeads(heads), value(x).splitHeads(heads), isCausal: isCausal)
-    return output(attended.joinedHeads())
+      qProj(x).splitHeads(heads), kProj(x).splitHeads(heads), vProj(x).splitHeads(heads), isCausal: isCausal)
+    return outProj(attended.joinedHeads())
   }
 }
 

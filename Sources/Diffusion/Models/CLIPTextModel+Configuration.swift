@@ -61,9 +61,12 @@ extension CLIPTextModel {
 extension CLIPTextModel.Configuration {
   func validate() throws {
     try ConfigurationError.require(
-      numAttentionHeads > 0 && hiddenSize > 0 && hiddenSize % numAttentionHeads == 0, "hidden_size", "\(hiddenSize)",
-      "a multiple of num_attention_heads = \(numAttentionHeads)")
-    try ConfigurationError.require(numHiddenLayers > 0, "num_hidden_layers", "\(numHiddenLayers)", "a positive number")
+      numAttentionHeads > 0 && 1...ConfigurationError.widest ~= hiddenSize && hiddenSize % numAttentionHeads == 0,
+      "hidden_size", "\(hiddenSize)",
+      "a multiple of num_attention_heads = \(numAttentionHeads), \(ConfigurationError.widest) at most")
+    try ConfigurationError.require(
+      1...ConfigurationError.deepest ~= numHiddenLayers, "num_hidden_layers", "\(numHiddenLayers)",
+      "a positive number, \(ConfigurationError.deepest) at most")
   }
 }
 

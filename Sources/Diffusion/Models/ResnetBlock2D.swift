@@ -5,29 +5,29 @@ import Torch
 final class ResnetBlock2D {
   let norm1: GroupNorm
   let conv1: Conv2d
-  let timeProjection: Linear?
+  let timeEmbProj: Linear?
   let norm2: GroupNorm
   let conv2: Conv2d
-  let shortcut: Conv2d?
+  let convShortcut: Conv2d?
 
   /// - Parameter timeWidth: width of the time embedding; nil for blocks without one (those of an autoencoder).
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, timeWidth: Int?, groups: Int, epsilon: Double) {
     norm1 = GroupNorm(weights / "norm1", groups: groups, channels: inputs, epsilon: epsilon)
     conv1 = Conv2d(weights / "conv1", inputs, outputs, kernel: 3, padding: 1)
-    timeProjection = timeWidth.map { Linear(weights / "time_emb_proj", $0, outputs) }
+    timeEmbProj = timeWidth.map { Linear(weights / "time_emb_proj", $0, outputs) }
     norm2 = GroupNorm(weights / "norm2", groups: groups, channels: outputs, epsilon: epsilon)
     conv2 = Conv2d(weights / "conv2", outputs, outputs, kernel: 3, padding: 1)
-    shortcut = inputs == outputs ? nil : Conv2d(weights / "conv_shortcut", inputs, outputs, kernel: 1)
+    convShortcut = inputs == outputs ? nil : Conv2d(weights / "conv_shortcut", inputs, outputs, kernel: 1)
   }
 
   /// x [N, inputs, H, W], timeEmbedding [N, timeWidth] → [N, outputs, H, W]
   func callAsFunction(_ x: Tensor, _ timeEmbedding: Tensor? = nil) -> Tensor {
     var hidden = conv1(norm1(x).silu())
-    if let timeProjection, let timeEmbedding {
-      hidden = hidden + timeProjection(timeEmbedding.silu()).unsqueezed(-1).unsqueezed(-1)
+    if let timeEmbProj, let timeEmbedding {
+      hidden = hidden + timeEmbProj(timeEmbedding.silu()).unsqueezed(-1).unsqueezed(-1)
     }
     hidden = conv2(norm2(hidden).silu())
-    return (shortcut?(x) ?? x) + hidden
+    return (convShortcut?(x) ?? x) + hidden
   }
 }
 

@@ -3,26 +3,26 @@ import Torch
 /// Multi-head attention (diffusers: models/attention_processor.py Attention with AttnProcessor2_0).
 final class Attention {
   let heads: Int
-  let toQuery: Linear
-  let toKey: Linear
-  let toValue: Linear
-  let toOutput: Linear
+  let toQ: Linear
+  let toK: Linear
+  let toV: Linear
+  let toOut: Linear
 
   /// - Parameter context: width of what is attended to; that of the queries for self-attention.
   init(_ weights: Weights, width: Int, context: Int, heads: Int, bias: Bool = false) {
     self.heads = heads
-    toQuery = Linear(weights / "to_q", width, width, bias: bias)
-    toKey = Linear(weights / "to_k", context, width, bias: bias)
-    toValue = Linear(weights / "to_v", context, width, bias: bias)
-    toOutput = Linear(weights / "to_out" / 0, width, width)
+    toQ = Linear(weights / "to_q", width, width, bias: bias)
+    toK = Linear(weights / "to_k", context, width, bias: bias)
+    toV = Linear(weights / "to_v", context, width, bias: bias)
+    toOut = Linear(weights / "to_out" / 0, width, width)
   }
 
   /// x [N, L, width], context [N, S, context] (x where nil) → [N, L, width]
   func callAsFunction(_ x: Tensor, _ context: Tensor? = nil) -> Tensor {
     let context = context ?? x
     let attended = Tensor.attention(
-      toQuery(x).splitHeads(heads), toKey(context).splitHeads(heads), toValue(context).splitHeads(heads))
-    return toOutput(attended.joinedHeads())
+      toQ(x).splitHeads(heads), toK(context).splitHeads(heads), toV(context).splitHeads(heads))
+    return toOut(attended.joinedHeads())
   }
 }
 
@@ -48,27 +48,27 @@ final class FeedForward {
 /// (diffusers: models/attention.py BasicTransformerBlock with norm_type "layer_norm").
 final class BasicTransformerBlock {
   let norm1: LayerNorm
-  let selfAttention: Attention
+  let attn1: Attention
   let norm2: LayerNorm
-  let crossAttention: Attention
+  let attn2: Attention
   let norm3: LayerNorm
-  let feedForward: FeedForward
+  let ff: FeedForward
 
   init(_ weights: Weights, width: Int, heads: Int, crossAttentionDim: Int) {
     norm1 = LayerNorm(weights / "norm1", width: width)
-    selfAttention = Attention(weights / "attn1", width: width, context: width, heads: heads)
+    attn1 = Attention(weights / "attn1", width: width, context: width, heads: heads)
     norm2 = LayerNorm(weights / "norm2", width: width)
-    crossAttention = Attention(weights / "attn2", width: width, context: crossAttentionDim, heads: heads)
+    attn2 = Attention(weights / "attn2", width: width, context: crossAttentionDim, heads: heads)
     norm3 = LayerNorm(weights / "norm3", width: width)
-    feedForward = FeedForward(weights / "ff", width: width)
+    ff = FeedForward(weights / "ff", width: width)
   }
 
   /// x [N, L, width], encoderHiddenStates [N, S, crossAttentionDim] → [N, L, width]
   func callAsFunction(_ x: Tensor, _ encoderHiddenStates: Tensor) -> Tensor {
     var x = x
-    x = selfAttention(norm1(x)) + x
-    x = crossAttention(norm2(x), encoderHiddenStates) + x
-    x = feedForward(norm3(x)) + x
+    x = attn1(norm1(x)) + x
+    x = attn2(norm2(x), encoderHiddenStates) + x
+    x = ff(norm3(x)) + x
     return x
   }
 }

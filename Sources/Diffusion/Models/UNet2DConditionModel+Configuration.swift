@@ -114,13 +114,18 @@ extension UNet2DConditionModel.Configuration {
     }
     for channels in blockOutChannels {
       try ConfigurationError.require(
-        normNumGroups > 0 && channels > 0 && channels % normNumGroups == 0, "block_out_channels", "\(blockOutChannels)",
-        "multiples of norm_num_groups = \(normNumGroups)")
+        normNumGroups > 0 && 1...ConfigurationError.widest ~= channels && channels % normNumGroups == 0, "block_out_channels",
+        "\(blockOutChannels)", "multiples of norm_num_groups = \(normNumGroups), \(ConfigurationError.widest) at most")
     }
-    let layers = try layersPerBlock.expanded(to: count, key: "layers_per_block")
+    try ConfigurationError.require(
+      sampleSize?.numbers.allSatisfy { 1...ConfigurationError.widest ~= $0 } ?? true, "sample_size",
+      sampleSize.map { "\($0)" } ?? "null",
+      "positive numbers, \(ConfigurationError.widest) at most")
+    let layers = try layersPerBlock.expanded(to: count, key: "layers_per_block", atMost: ConfigurationError.deepest)
     let heads = try attentionHeadDim.expanded(to: count, key: "attention_head_dim")
     let widths = try crossAttentionDim.expanded(to: count, key: "cross_attention_dim")
-    let transformerLayers = try transformerLayersPerBlock.expanded(to: count, key: "transformer_layers_per_block")
+    let transformerLayers = try transformerLayersPerBlock.expanded(
+      to: count, key: "transformer_layers_per_block", atMost: ConfigurationError.deepest)
     return try (0..<count).map { index in
       try ConfigurationError.require(
         blockOutChannels[index] % heads[index] == 0 || !hasAttention(index), "attention_head_dim", "\(attentionHeadDim)",
@@ -143,17 +148,17 @@ extension UNet2DConditionModel.Configuration {
   /// Widths of the sinusoids of one size and of the whole addition embedding; nil for a model without one.
   func additionWidths() throws -> (each: Int, all: Int)? {
     guard additionEmbedType == .textTime else { return nil }
-    guard let each = additionTimeEmbedDim, each > 0 else {
+    guard let each = additionTimeEmbedDim, 1...ConfigurationError.widest ~= each else {
       throw missing("addition_time_embed_dim", additionTimeEmbedDim)
     }
-    guard let all = projectionClassEmbeddingsInputDim, all > 0 else {
+    guard let all = projectionClassEmbeddingsInputDim, 1...ConfigurationError.widest ~= all else {
       throw missing("projection_class_embeddings_input_dim", projectionClassEmbeddingsInputDim)
     }
     return (each, all)
   }
 
   private func missing(_ key: String, _ found: Int?) -> ConfigurationError {
-    let expected = "a positive number, because addition_embed_type is \"text_time\""
+    let expected = "a positive number up to \(ConfigurationError.widest), because addition_embed_type is \"text_time\""
     return ConfigurationError(.inconsistent(key: key, found: found.map { "\($0)" } ?? "null", expected: expected))
   }
 }

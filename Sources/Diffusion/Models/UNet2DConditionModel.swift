@@ -8,7 +8,7 @@ public final class UNet2DConditionModel {
   public typealias PieceWatcher = (_ piece: UNetPiece, _ run: () -> Tensor) -> Tensor
 
   public let configuration: Configuration
-  public var checkpointing = Checkpointing.none
+  public var checkpointing = GradientCheckpointing.none
   /// Is given each piece and how to run it, for measurements.
   public var watcher: PieceWatcher?
 

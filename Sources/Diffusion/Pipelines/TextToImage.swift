@@ -98,14 +98,16 @@ public struct TextToImage: Sendable {
     let conditional = model.conditioning(prompts, sizes: sizes)
     guard guidance > 1 else { return model.denoiser(conditional) }
     let unconditional = model.unconditional(negativePrompt, count: prompts.count, sizes: sizes)
-    return Guidance(model.denoiser(unconditional + conditional), scale: guidance)
+    return Guidance(model.denoiser(.concatenated([unconditional, conditional])), scale: guidance)
   }
 }
 
 extension DiffusionModel {
-  /// Height and width of pictures in pixels, whole numbers of latent ones.
+  /// Width and height of pictures in pixels, whole numbers of latent ones.
   ///
-  /// - Parameters: nil for the size that the model was trained on.
+  /// - Parameters:
+  ///   - width: nil for the one that the model was trained on.
+  ///   - height: nil for the one that the model was trained on.
   /// - Throws: `TextToImageError.size`.
   public func pictureSize(width: Int?, height: Int?) throws(TextToImageError) -> (width: Int, height: Int) {
     let scale = vae.scale

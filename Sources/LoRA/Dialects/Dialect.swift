@@ -127,7 +127,7 @@ public struct MetadataError: Error, CustomStringConvertible, Equatable {
 }
 
 /// The first of the most frequent values; nil if there are none.
-func mostCommon<Value: Hashable>(_ values: [Value]) -> Value? {
+package func mostCommon<Value: Hashable>(_ values: [Value]) -> Value? {
   let counts = values.reduce(into: OrderedDictionary<Value, Int>()) { $0[$1, default: 0] += 1 }
   let most = counts.values.max()
   return counts.first { $0.value == most }?.key

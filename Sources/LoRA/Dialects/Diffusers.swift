@@ -52,7 +52,7 @@ public struct DiffusersDialect: Dialect {
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>
   ) throws(MetadataError) -> OrderedDictionary<String, String> {
-    var fields: [String: JSONField] = [:]
+    var fields: OrderedDictionary<String, JSONField> = [:]
     for component in Component.allCases {
       let members = layers.filter { Component(of: $0.key) == component }
       // peft takes endings of paths, and without text_model they fit text encoders of all versions.

@@ -63,7 +63,9 @@ public struct PEFTDialect: Dialect {
     for layers: OrderedDictionary<String, LowRankFactors>
   ) throws(MetadataError) -> OrderedDictionary<String, String> {
     let modules = layers.map { stem, factors in (name: Self.module(stem), factors) }
-    let fixed: [String: JSONField] = ["peft_type": .string("LORA"), "bias": .string("none"), "lora_dropout": .number(0)]
+    let fixed: OrderedDictionary<String, JSONField> = [
+      "peft_type": .string("LORA"), "bias": .string("none"), "lora_dropout": .number(0),
+    ]
     let fields = fixed.merging(PEFTConfiguration.fields(of: modules)) { $1 }
     return [Self.configurationFile: JSONField.object(fields).text, "format": "pt"]
   }

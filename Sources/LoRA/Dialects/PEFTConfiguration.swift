@@ -1,5 +1,6 @@
 internal import Foundation
 internal import OrderedCollections
+internal import SafeTensors
 
 /// What a LoraConfig of peft says about alphas (peft: tuners/lora/config.py; tuners/lora/model.py and utils/other.py
 /// get_pattern_key).
@@ -17,6 +18,10 @@ struct PEFTConfiguration {
     }
   }
 
+  /// Of a configuration that does not say it.
+  private static let defaultAlpha = 8.0
+
+  /// nil where there is no configuration.
   private let alpha: Double?
   private let patterns: [(pattern: Pattern, alpha: Double)]
   private let usesRootOfRank: Bool
@@ -25,7 +30,7 @@ struct PEFTConfiguration {
   /// - Parameters:
   ///   - key: where the fields come from, for messages.
   ///   - prefix: of the names of the fields, such as `unet.`.
-  init(_ fields: [String: JSONField], key: String, prefix: String = "") throws(MetadataError) {
+  init(_ fields: OrderedDictionary<String, JSONField>, key: String, prefix: String = "") throws(MetadataError) {
     func isSet(_ name: String) -> Bool { if case .bool(true)? = fields[prefix + name] { true } else { false } }
     if case .string(let start)? = fields["\(prefix)init_lora_weights"], Self.changesBase(start) {
       throw MetadataError(
@@ -35,16 +40,17 @@ struct PEFTConfiguration {
     }
     var patterns: [(Pattern, Double)] = []
     if case .object(let entries)? = fields["\(prefix)alpha_pattern"] {
-      for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
-        guard case .number(let alpha) = value else {
+      // The first that fits counts, as peft goes through them.
+      for (name, value) in entries {
+        guard case .number(let alpha) = value, alpha.isFinite else {
           throw MetadataError(key: key, problem: "has no number for \(prefix)alpha_pattern \(name)")
         }
         patterns.append((try Self.pattern(name, key: key), alpha))
       }
     }
     switch fields["\(prefix)lora_alpha"] {
-    case .number(let number)?: alpha = number
-    case nil, .null?: alpha = nil
+    case .number(let number)? where number.isFinite: alpha = number
+    case nil, .null?: alpha = fields.keys.contains { $0.hasPrefix(prefix) } ? Self.defaultAlpha : nil
     default: throw MetadataError(key: key, problem: "has a \(prefix)lora_alpha that is no number")
     }
     self.patterns = patterns
@@ -79,7 +85,7 @@ struct PEFTConfiguration {
   }
 
   /// The fields that say the ranks and alphas of these modules; none for no modules.
-  static func fields(of modules: [(name: String, factors: LowRankFactors)]) -> [String: JSONField] {
+  static func fields(of modules: [(name: String, factors: LowRankFactors)]) -> OrderedDictionary<String, JSONField> {
     guard let rank = mostCommon(modules.map(\.factors.rank)), let alpha = mostCommon(modules.map(\.factors.alpha)) else {
       return [:]
     }
@@ -96,19 +102,19 @@ struct PEFTConfiguration {
 }
 
 /// A JSON value.
-enum JSONField: Codable {
+enum JSONField: Encodable {
   case null
   case bool(Bool)
   case number(Double)
   case string(String)
   case array([JSONField])
-  case object([String: JSONField])
+  case object(OrderedDictionary<String, JSONField>)
 
-  /// The members of a JSON object.
+  /// The members of a JSON object, in order.
   ///
   /// - Parameter key: where the text comes from, for the message.
-  static func object(_ text: String, key: String) throws(MetadataError) -> [String: JSONField] {
-    guard let fields = try? JSONDecoder().decode([String: JSONField].self, from: Data(text.utf8)) else {
+  static func object(_ text: String, key: String) throws(MetadataError) -> OrderedDictionary<String, JSONField> {
+    guard let value = JSONValue(text: text), case .object(let fields) = JSONField(value) else {
       throw MetadataError(key: key, problem: "is not a JSON object")
     }
     return fields
@@ -122,20 +128,15 @@ enum JSONField: Codable {
     return String(decoding: (try? encoder.encode(self)) ?? Data(), as: UTF8.self)
   }
 
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONField].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONField].self))
+  init(_ value: JSONValue) {
+    switch value {
+    case .null: self = .null
+    case .bool(let value): self = .bool(value)
+    // What JSON calls a number, Swift does, too.
+    case .number(let digits): self = .number(Double(digits)!)
+    case .string(let value): self = .string(value)
+    case .array(let values): self = .array(values.map(Self.init))
+    case .object(let members): self = .object(members.mapValues(Self.init))
     }
   }
 
@@ -149,7 +150,8 @@ enum JSONField: Codable {
     case .number(let value): try container.encode(value)
     case .string(let value): try container.encode(value)
     case .array(let value): try container.encode(value)
-    case .object(let value): try container.encode(value)
+    // An ordered dictionary would become an array.
+    case .object(let value): try container.encode(Dictionary(uniqueKeysWithValues: value.map { ($0.key, $0.value) }))
     }
   }
 }

@@ -33,7 +33,7 @@ public struct Reproduction: Codable, Sendable, Equatable {
       let teacher = try Attachment(lora, to: probe.projections)
       var (apart, changed) = (0.0, 0.0)
       for _ in 0..<draws {
-        let input = try probe.draw(index, generator: generator)
+        let input = try probe.draw(of: .lora(index), generator: generator)
         let (base, wanted, found) = try withoutGrad {
           (
             try probe.prediction(of: input), try teacher.whileAttached { try probe.prediction(of: input) },

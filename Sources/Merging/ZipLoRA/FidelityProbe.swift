@@ -1,6 +1,14 @@
 public import LoRA
 public import Torch
 
+/// A fidelity term of Eq 3: what it compares the merged model with.
+public enum FidelityTerm: Hashable, Sendable {
+  /// A LoRA alone, on its own pictures and prompt; counted in the order in which LoRAs are zipped.
+  case lora(Int)
+  /// All LoRAs one by one, on prompts that call all of them up.
+  case joint
+}
+
 /// What ZipLoRA needs from a diffusion model: its layers, noisy pictures with their prompts, and its prediction for them.
 ///
 /// A call of `prediction` uses whatever branches are on the layers at that moment; ZipLoRA puts them there.
@@ -11,18 +19,17 @@ public protocol FidelityProbe {
   /// The layers of the model by full path.
   var projections: Projections { get }
 
-  /// Those among which each batch is split: `draw` gives this one's part. This one alone where a probe says nothing.
+  /// The processes that share each batch; `draw` returns this one's part. By default this process alone.
   var processes: ProcessGroup { get }
 
-  /// Whether `draw` also gives inputs of prompts that call all LoRAs up at once, at the index after the last LoRA's. False where a
-  /// probe says nothing.
+  /// Whether there are inputs of the joint term. By default false.
   var hasJointInputs: Bool { get }
 
-  /// A fresh input of LoRA `index`'s own pictures and prompt at random timesteps, all randomness from `generator`.
-  func draw(_ index: Int, generator: Generator) throws -> Input
+  /// A fresh input of a term's pictures and prompt at random timesteps, all randomness from `generator`.
+  func draw(of term: FidelityTerm, generator: Generator) throws -> Input
 
-  /// So many of them, whose timesteps lie as evenly as so many can; independent ones where a probe says nothing.
-  func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input]
+  /// `count` inputs, whose timesteps may be spread evenly. By default they are drawn independently.
+  func draws(_ count: Int, of term: FidelityTerm, generator: Generator) throws -> [Input]
 
   /// What the model predicts [N, ...], with gradients if they are recorded.
   func prediction(of input: Input) throws -> Tensor
@@ -33,7 +40,7 @@ extension FidelityProbe {
 
   public var hasJointInputs: Bool { false }
 
-  public func draws(_ count: Int, of index: Int, generator: Generator) throws -> [Input] {
-    try (0..<count).map { _ in try draw(index, generator: generator) }
+  public func draws(_ count: Int, of term: FidelityTerm, generator: Generator) throws -> [Input] {
+    try (0..<count).map { _ in try draw(of: term, generator: generator) }
   }
 }

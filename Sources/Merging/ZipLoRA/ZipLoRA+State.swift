@@ -108,10 +108,14 @@ extension ZipLoRA {
     try self.init(inputs, probe: probe, options: options, plan: plan, start: savedStart, generator: Generator(seed: 0))
     generator.state = try file.tensor("generator")
     withoutGrad { for (live, kept) in zip(self.coefficients.tensors, saved.tensors) { live.copyInPlace(kept) } }
-    func moments(_ name: String) throws -> [Tensor] {
-      try adam.parameters.indices.map { try file.tensor("adam.\($0).\(name)") }
+    func moments(_ name: String, shape: [Int]? = nil) throws -> [Tensor] {
+      try adam.parameters.enumerated().map { index, parameter in
+        let moment = try file.tensor("adam.\(index).\(name)")
+        guard moment.shape == shape ?? parameter.shape else { throw MergeError.notAState(path) }
+        return moment
+      }
     }
-    adam.restore(firstMoments: try moments("first"), secondMoments: try moments("second"), steps: try moments("steps"))
+    adam.restore(firstMoments: try moments("first"), secondMoments: try moments("second"), steps: try moments("steps", shape: []))
     records = state.records
   }
 }

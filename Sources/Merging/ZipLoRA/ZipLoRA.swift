@@ -54,8 +54,8 @@ public final class ZipLoRA {
   /// D ⊕ L_k for each LoRA, and D ⊕ L_m.
   private let teachers: [Attachment]
   private let merged: Attachment
-  /// The fixed draws of each LoRA; empty until `prepare`, and without `options.draws`.
-  private var comparisons: [[Comparison]] = []
+  /// The fixed draws of each term; empty until `prepare`, and without `options.draws`.
+  private var comparisons: [FidelityTerm: [Comparison]] = [:]
 
   init(
     _ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions, plan: MergePlan, start: MergerCoefficients,
@@ -70,6 +70,8 @@ public final class ZipLoRA {
     adam = AdamW(coefficients.tensors, .init(learningRate: options.learningRate, weightDecay: 0))
   }
 
+  /// Gets ready to zip LoRAs; nothing of the model is run yet.
+  ///
   /// - Throws: `MergeError` for adapters that cannot be zipped, `AttachmentError` for another base model's,
   ///   `ZipOptionsError`.
   public convenience init(_ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions = .init()) throws {
@@ -101,20 +103,20 @@ public final class ZipLoRA {
     return try withTorchErrors {
       // Of its own, so that a resumed run makes the same draws again.
       let generator = Generator(seed: options.seed)
-      var found: [[Comparison]] = []
-      for index in terms {
-        found.append([])
-        for compare in try probe.comparisons(draws, of: index, teachers: teachers, generator: generator) {
+      var found: [FidelityTerm: [Comparison]] = [:]
+      for term in terms {
+        for compare in try probe.comparisons(draws, of: term, teachers: teachers, generator: generator) {
           // The closed form knows a LoRA's own inputs alone.
-          let recorder = index < inputs.count ? calibration : nil
-          found[index].append(try recorder?.recording(index, compare) ?? compare())
+          let comparison =
+            if let calibration, case .lora(let index) = term { try calibration.recording(index, compare) } else { try compare() }
+          found[term, default: []].append(comparison)
           guard try goesOn() else { return false }
         }
       }
       if let calibration { try begin(at: calibration.solve(coefficients)) }
       for _ in 1..<passes {
-        for (index, own) in found.prefix(inputs.count).enumerated() {
-          for comparison in own {
+        for index in inputs.indices {
+          for comparison in found[.lora(index)]! {
             _ = try calibration?.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
             guard try goesOn() else { return false }
           }
@@ -141,27 +143,31 @@ public final class ZipLoRA {
     try prepare()
     while records.count < options.steps {
       // First, so that a resumed run ends where one run would have ended.
-      if let reason = try stop() { return try finished(reason) }
+      if let reason = try stopReason() {
+        try measureFidelityAfter()
+        return reason
+      }
       let record = try withTorchErrors { try step() }
       let goesOn = progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records)))
       guard try processes.all(goesOn) else { return .asked }
     }
-    return try finished(stop() ?? .finished)
+    let reason = try stopReason() ?? .finished
+    try measureFidelityAfter()
+    return reason
   }
 
-  private func finished(_ reason: ZipStop) throws -> ZipStop {
-    guard !comparisons.isEmpty, !records.isEmpty else { return reason }
+  private func measureFidelityAfter() throws {
+    guard !comparisons.isEmpty, !records.isEmpty else { return }
     let own = try withTorchErrors {
-      try withoutGrad { try terms.map { index in try fidelity(to: comparisons[index][0]) { $0.item() } } }
+      try withoutGrad { try terms.map { try withFidelityTerm(of: comparisons[$0]![0]) { $0.item() } } }
     }
     let all = try processes.sum(own)
     guard all.allSatisfy(\.isFinite) else { throw notFinite(step: records.count) }
     fidelityAfter = all
-    return reason
   }
 
-  /// Whether it is over: as the first process finds, as the others' figures may differ in the last bits.
-  private func stop() throws -> ZipStop? {
+  /// Why it is over, if it is: as the first process finds, as the others' figures may differ in the last bits.
+  private func stopReason() throws -> ZipStop? {
     let reasons: [ZipStop] = [.similarityGone, .stalled]
     let own = options.stop(after: records).flatMap(reasons.firstIndex)
     return try processes.first(own.map { [$0] } ?? []).first.map { reasons[$0] }
@@ -193,7 +199,7 @@ public final class ZipLoRA {
   /// Draws inputs and passes the terms of Eq 3 back to the coefficients, one after the other, so that only one graph of the
   /// model exists at a time.
   package func addGradients() throws -> (fidelity: [Double], similarity: Double) {
-    let own = try terms.map { try addGradientOfFidelity(to: $0) }
+    let own = try terms.map(addGradientOfFidelity)
     try processes.sum(coefficients.tensors.compactMap(\.grad))
     let fidelity = try processes.sum(own)
     // Of the coefficients alone, which are the same in all processes.
@@ -201,25 +207,27 @@ public final class ZipLoRA {
   }
 
   /// The fidelity terms: of each LoRA, and of all together where the probe has inputs for that.
-  private var terms: Range<Int> { 0..<(inputs.count + (probe.hasJointInputs ? 1 : 0)) }
+  private var terms: [FidelityTerm] { inputs.indices.map { .lora($0) } + (probe.hasJointInputs ? [.joint] : []) }
 
-  /// ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖ for noisy pictures x_k and the prompt p_k of LoRA k, or the term of all
-  /// together: this process's share of the mean.
-  private func addGradientOfFidelity(to index: Int) throws -> Double {
+  /// Passes ‖(D ⊕ L_m)(x_k, p_k) − (D ⊕ L_k)(x_k, p_k)‖, for noisy pictures x_k and the prompt p_k of LoRA k, or the joint term
+  /// back to the coefficients.
+  ///
+  /// - Returns: this process's share of the term's mean.
+  private func addGradientOfFidelity(_ term: FidelityTerm) throws -> Double {
     let comparison =
-      if comparisons.isEmpty {
-        try probe.comparisons(1, of: index, teachers: teachers, generator: generator)[0]()
+      if let drawn = comparisons[term] {
+        drawn[records.count % drawn.count]
       } else {
-        comparisons[index][records.count % comparisons[index].count]
+        try probe.comparisons(1, of: term, teachers: teachers, generator: generator)[0]()
       }
-    return try fidelity(to: comparison) { term in
+    return try withFidelityTerm(of: comparison) { term in
       term.backward()
       return term.item()
     }
   }
 
-  /// Gives `body` the term of one comparison while the merged model still is one.
-  private func fidelity(to comparison: Comparison, _ body: (Tensor) -> Double) throws -> Double {
+  /// Gives `body` the term of one comparison while the merged branches are still attached, as its backward pass needs them.
+  private func withFidelityTerm(of comparison: Comparison, _ body: (Tensor) -> Double) throws -> Double {
     try merged.whileAttached {
       body(options.objective.fidelity(of: try comparison.prediction(), to: comparison.teacher) / Double(processes.size))
     }
@@ -247,7 +255,7 @@ public final class ZipLoRA {
     return calibration.foreseenBytes(growth: growth)
   }
 
-  /// Σ_layers |m_c · m_s|.
+  /// Passes λ Σ_layers |m_c · m_s| back to the coefficients, and returns the sum.
   private func addGradientOfSimilarity() -> Double {
     let term = options.objective.similarity(of: coefficients)
     if term.requiresGrad { (term * options.objective.lambda).backward() }

@@ -33,6 +33,7 @@ public struct ZipObjective: Codable, Sendable, Equatable {
   /// The weight of the last term.
   public var lambda: Double
 
+  /// The defaults are Eq 3 with the cosine of the paper's first version.
   public init(fidelity: Fidelity = .norm, similarity: Similarity = .cosine, lambda: Double = 0.01) {
     self.fidelity = fidelity
     self.similarity = similarity
@@ -43,8 +44,6 @@ public struct ZipObjective: Codable, Sendable, Equatable {
   public static let paper = ZipObjective(fidelity: .norm, similarity: .dot)
   /// What the public PyTorch version (mkshing/ziplora-pytorch) minimises.
   public static let publicCode = ZipObjective(fidelity: .squared, similarity: .meanDot)
-  /// Eq 3 with the cosine of its first version: the default.
-  public static let cosine = ZipObjective(fidelity: .norm, similarity: .cosine)
 
   /// How far a prediction [N, ...] of the merged model is from one of a LoRA alone.
   public func fidelity(of prediction: Tensor, to teacher: Tensor) -> Tensor {

@@ -12,7 +12,7 @@ public struct ZipOptions: Codable, Sendable, Equatable {
   public var schedule: LearningRate.Shape
   /// Which of the layers that the LoRAs share are zipped. The others are added up as they are.
   public var scope: Targets
-  /// Of every coefficient at the start; 1 is direct merge.
+  /// The value that every coefficient starts at; 1 is direct merge, and what the closed form needs.
   public var initialValue: Double
   /// Starts from the closed form instead, when not nil. It needs fixed draws.
   public var closedForm: ClosedForm?
@@ -23,11 +23,11 @@ public struct ZipOptions: Codable, Sendable, Equatable {
   public var similarityTolerance: Double
   /// Stop when the mean objective of this many steps is not 1 % below that of as many steps before; never when nil.
   public var patience: Int?
-  /// Of all noise and timesteps.
+  /// The seed of all noise and timesteps.
   public var seed: UInt64
 
   public init(
-    objective: ZipObjective = .cosine, steps: Int = 100, learningRate: Double = 0.01,
+    objective: ZipObjective = ZipObjective(), steps: Int = 100, learningRate: Double = 0.01,
     schedule: LearningRate.Shape = .constant, scope: Targets = .attention,
     initialValue: Double = 1, closedForm: ClosedForm? = nil, draws: Int? = nil, similarityTolerance: Double = 1e-3,
     patience: Int? = nil,
@@ -64,6 +64,7 @@ public struct ZipOptions: Codable, Sendable, Equatable {
     try demand(steps <= 10_000_000, "steps", steps, "10000000 or less")
     if let closedForm {
       try demand(draws != nil, "closed-form", "without draws", "a number of draws to solve it for")
+      try demand(initialValue == 1, "start", initialValue, "1, as the closed form gives the start")
       try demand(closedForm.passes >= 1, "closed-form", closedForm.passes, "1 pass or more")
       try demand(closedForm.pull >= 0 && closedForm.pull.isFinite, "pull", closedForm.pull, "0 or more")
     }
@@ -166,7 +167,7 @@ extension ZipOptions {
 
   /// What is worth a warning in the end.
   ///
-  /// - Parameter after: the fidelity terms of what the first of these records saw, after the last.
+  /// - Parameter after: the fidelity terms on the draws of the first record, evaluated after the last update.
   package static func warnings(of records: [ZipRecord], after: [Double]?) -> [String] {
     guard let first = records.first?.fidelity.reduce(0, +), let last = after?.reduce(0, +), last > first else { return [] }
     return [

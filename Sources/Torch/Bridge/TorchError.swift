@@ -8,6 +8,9 @@ public struct TorchError: Error, CustomStringConvertible {
 
   public var description: String { "\(operation): \(message)" }
 
+  /// Whether there was not enough memory, be it the machine's or a GPU's.
+  public var isOutOfMemory: Bool { message.contains("can't allocate memory") || message.contains("out of memory") }
+
   /// Takes ownership of a message of the C surface.
   init?(_ operation: String, owned: UnsafeMutablePointer<CChar>?) {
     guard let owned else { return nil }

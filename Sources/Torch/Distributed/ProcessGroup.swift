@@ -27,19 +27,30 @@ public final class ProcessGroup {
 
   /// Finds the other processes and returns when all are there.
   ///
+  /// - Parameter goesOn: asked every now and then until they are; false ends the search.
   /// - Throws: `ProcessGroupError`.
-  public init(joining environment: LaunchEnvironment) throws {
+  public init(joining environment: LaunchEnvironment, while goesOn: () -> Bool = { true }) throws {
     (rank, size) = (environment.rank, environment.size)
     self.environment = environment
     var pointer: OpaquePointer?
-    let message = ct_group_join(
-      environment.host, Int32(environment.port), environment.hostsStore, "ziplora/\(environment.attempt)", Device.cpu.code,
-      Int32(rank), Int32(size), Self.secondsToJoin, Self.secondsToWait, &pointer)
+    let message = withoutActuallyEscaping(goesOn) { goesOn in
+      var question = Question(ask: goesOn)
+      return withUnsafeMutablePointer(to: &question) { question in
+        ct_group_join(
+          environment.host, Int32(environment.port), environment.hostsStore, "ziplora/\(environment.attempt)", Device.cpu.code,
+          Int32(environment.rank), Int32(environment.size), Self.secondsToJoin, Self.secondsToWait,
+          { $0!.assumingMemoryBound(to: Question.self).pointee.ask() }, question, &pointer)
+      }
+    }
     if let error = TorchError("join", owned: message) {
       throw ProcessGroupError(
         rank, "the other \(size - 1) of \(size) were not found at \(environment.host):\(environment.port) (\(error.message))")
     }
     self.pointer = pointer
+  }
+
+  private struct Question {
+    let ask: () -> Bool
   }
 
   deinit {

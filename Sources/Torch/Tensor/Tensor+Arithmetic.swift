@@ -19,7 +19,6 @@ extension Tensor {
   public func exp() -> Tensor { call(Ops.exp, .tensor(self)) }
   public func log() -> Tensor { call(Ops.log, .tensor(self)) }
   public func sqrt() -> Tensor { call(Ops.sqrt, .tensor(self)) }
-  public func rsqrt() -> Tensor { call(Ops.rsqrt, .tensor(self)) }
   public func square() -> Tensor { call(Ops.square, .tensor(self)) }
   public func sin() -> Tensor { call(Ops.sin, .tensor(self)) }
   public func cos() -> Tensor { call(Ops.cos, .tensor(self)) }
@@ -30,8 +29,6 @@ extension Tensor {
   public func rounded() -> Tensor { call(Ops.round, .tensor(self)) }
   /// The remainder with the divisor's sign, as Python's `%`.
   public func remainder(_ divisor: Double) -> Tensor { call(Ops.remainderScalar, .tensor(self), .double(divisor)) }
-  /// √(self² + other²).
-  public func hypot(_ other: Tensor) -> Tensor { call(Ops.hypot, .tensor(self), .tensor(other)) }
   /// The angle of the point (x: other, y: self).
   public func atan2(_ x: Tensor) -> Tensor { call(Ops.atan2, .tensor(self), .tensor(x)) }
 
@@ -98,11 +95,6 @@ extension Tensor {
   public func addInPlace(_ number: Double) { callInPlace(Ops.addScalarInPlace, .tensor(self), .double(number)) }
   public func multiplyInPlace(_ other: Tensor) { callInPlace(Ops.mulInPlace, .tensor(self), .tensor(other)) }
   public func multiplyInPlace(_ number: Double) { callInPlace(Ops.mulScalarInPlace, .tensor(self), .double(number)) }
-
-  /// self += weight · (other − self).
-  public func lerpInPlace(_ other: Tensor, _ weight: Double) {
-    callInPlace(Ops.lerpInPlace, .tensor(self), .tensor(other), .double(weight))
-  }
 
   /// Copies the elements of `other`, converting type and device.
   public func copyInPlace(_ other: Tensor) { callInPlace(Ops.copyInPlace, .tensor(self), .tensor(other)) }

@@ -63,7 +63,7 @@ extension Tensor {
   }
 
   /// The upper left corner of pictures [..., height, width]; a view.
-  public func cropped(_ height: Int, _ width: Int) -> Tensor {
+  public func cropped(height: Int, width: Int) -> Tensor {
     narrow(-2, from: 0, count: height).narrow(-1, from: 0, count: width)
   }
 

@@ -1,4 +1,5 @@
 internal import Diffusion
+internal import Foundation
 internal import OrderedCollections
 internal import Torch
 internal import Training
@@ -125,7 +126,7 @@ struct AutoencoderTraining {
         let batch = pictures[start..<min(start + 64, pictures.dim(0))]
         let decoded = ((model.decode(model.encode(Self.normalized(batch)).mean) + 1) * 127.5).clamped(min: 0, max: 255)
         let error = (decoded.rounded() - batch.to(dtype: .float32)).square().mean([1, 2, 3])
-        return (-10 * (error.clamped(min: 1e-3) / (255 * 255)).log() / 2.302585092994046).floats()
+        return (-10 * (error.clamped(min: 1e-3) / (255 * 255)).log() / log(10)).floats()
       }
       return Double(values.reduce(0, +)) / Double(values.count)
     }

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Images
+internal import SafeTensors
 internal import Training
 
 /// Pictures of several places in one folder, each with its prompt: what a LoRA of several things at once is trained on.
@@ -35,7 +36,7 @@ struct CollectPictures: Workflow {
         for copy in 0..<source.copies {
           let stem = "\(output)/\(number + 1)-\(String(format: "%03d", index + 1))-\(copy + 1)"
           try image.write(to: "\(stem).png", overwrite: true)
-          try Data(prompt.utf8).write(to: URL(filePath: "\(stem).txt"))
+          try AtomicFile.write(prompt, to: "\(stem).txt", overwrite: true)
           files += ["\(stem).png", "\(stem).txt"]
         }
       }

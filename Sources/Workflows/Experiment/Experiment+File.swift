@@ -11,8 +11,11 @@ extension Experiment {
   ///
   /// - Throws: `SettingError` that names the file, the setting, what was found and what was expected.
   public init(contentsOf path: String) throws {
-    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-      throw SettingError("\(path): cannot be read; expected a YAML file")
+    let text: String
+    do {
+      text = try String(contentsOfFile: path, encoding: .utf8)
+    } catch {
+      throw SettingError("\(path): cannot be read (\(error.localizedDescription)); expected a YAML file in UTF-8")
     }
     do {
       try self.init(yaml: text)
@@ -134,7 +137,8 @@ extension Experiment.Row {
 
 extension Experiment.Zip {
   init(_ mapping: YAMLMapping) throws {
-    options = ZipOptions(method: try mapping.choice("method") ?? .paper)
+    let method: ZipOptions.Method = try mapping.choice("method") ?? .paper
+    options = ZipOptions(method: method)
     options.steps = try mapping.whole("steps") ?? options.steps
     options.learningRate = try mapping.number("learning-rate") ?? options.learningRate
     options.schedule = try mapping.choice("schedule") ?? options.schedule
@@ -158,6 +162,9 @@ extension Experiment.Zip {
     usesJointPrompt = try mapping.truth("joint-prompt") ?? usesJointPrompt
     referenceCount = try mapping.whole("reference-count") ?? referenceCount
     try mapping.finish()
+    guard method != .joint || usesJointPrompt else {
+      throw SettingError("zip.method: joint is for joint prompts; expected joint-prompt: true beside it")
+    }
   }
 }
 

@@ -225,9 +225,27 @@ extension Experiment {
     try unique(styles.map(\.name), "styles")
     // What the base draws of their classes lies under their names.
     try unique((subjects + styles).map(\.name), "subjects and styles")
+    for material in subjects + styles where material.name.hasPrefix(".") || material.name.utf8.contains(UInt8(ascii: "/")) {
+      throw SettingError(
+        "the name \"\(material.name)\" becomes that of files; expected one without / and not beginning with a point")
+    }
     try unique(rows.map(\.name), "rows")
-    // Names of folders have no more than letters, digits and dashes.
-    try unique(rows.map(\.folder), "rows")
+    for (index, row) in rows.enumerated() {
+      guard !row.folder.isEmpty else {
+        throw SettingError("\(row.title): its name becomes that of a folder; expected letters or digits in it")
+      }
+      if let other = rows[..<index].first(where: { $0.folder == row.folder }) {
+        throw SettingError(
+          "\(row.title): its folder would be \"\(row.folder)\", which is that of \(other.title); expected another name")
+      }
+    }
+    for (index, context) in contexts.enumerated() {
+      guard !context.allSatisfy(\.isWhitespace) else { throw SettingError("contexts: one is empty") }
+      guard !contexts[..<index].contains(context) else { throw SettingError("contexts: \"\(context)\" is there twice") }
+    }
+    for (key, training) in [("subject", subjectTraining), ("style", styleTraining)] where training.prior < 0 {
+      throw SettingError("training.\(key).prior: found \(training.prior); expected 0 or more")
+    }
     guard rows.contains(where: { $0.name == reference }) else {
       throw SettingError("compared-with: \"\(reference)\" is none of the rows (\(rows.map(\.name).joined(separator: ", ")))")
     }
@@ -323,9 +341,9 @@ extension Experiment.Row {
   /// For messages.
   var title: String { "row \"\(name)\"" }
 
-  /// As a folder is called: letters, digits and dashes.
+  /// As a folder is called: letters and digits of any script, points inside, and dashes.
   var folder: String {
-    let letters = name.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "-" }
-    return String(letters).split(separator: "-").joined(separator: "-")
+    let letters = name.lowercased().map { $0.isLetter || $0.isNumber || $0 == "." ? $0 : "-" }
+    return String(String(letters).split(separator: "-").joined(separator: "-").drop { $0 == "." })
   }
 }

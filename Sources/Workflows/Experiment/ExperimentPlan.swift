@@ -125,9 +125,12 @@ struct ExperimentPlan {
     let folder = "\(output)/pairs/\(pair.name)/.joint"
     let both = [pair.subject, pair.style]
     let counts = try both.map { try pictures(of: $0).count }
-    let sources = zip(both, counts).map { material, count in
+    // As few copies of each as make the numbers equal.
+    func divisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : divisor(b, a % b) }
+    let common = max(1, divisor(counts[0], counts[1]))
+    let sources = zip(both, counts.reversed()).map { material, others in
       CollectPictures.Source(
-        pictures: PictureSource(material.images, prompt: material.prompt), copies: max(1, counts.max()! / count))
+        pictures: PictureSource(material.images, prompt: material.prompt), copies: max(1, others / common))
     }
     let collected = "\(folder)-pictures"
     try add(
@@ -184,13 +187,13 @@ struct ExperimentPlan {
         base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
         combination: row.combine,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
-      record: "\(folder)/reproduction.json.json", reading: [pair.subject, pair.style])
+      record: Paths.record(of: "\(folder)/reproduction.json"), reading: [pair.subject, pair.style])
     guard experiment.asksOracle else { return }
     try add(
       "judging \(pair.name) by \(row.name)",
       JudgeToybox(
         base: experiment.base, subject: pair.subject.name, style: pair.style.name, contexts: experiment.contexts,
-        pictures: folder), record: "\(folder)/scores.json.json")
+        pictures: folder), record: Paths.record(of: "\(folder)/scores.json"))
   }
 
   /// Adds what makes them, and says which LoRAs a row draws with.

@@ -52,8 +52,8 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
   }
 
   /// The oracle's, then the encoders'.
-  private static let measures =
-    ["subject", "style", "context"] + OrderedSet(ImageEncoders.all.map(\.score) + [PictureScores.textScore])
+  private static let encoderScores = ImageEncoders.all.map(\.score) + [PictureScores.textScore]
+  private static let measures = ["subject", "style", "context"] + OrderedSet(encoderScores)
 
   public let pairs: [String]
   public let reference: String
@@ -87,9 +87,8 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
       }
       return Row(name: experiment.rows[row].name, figures: figures)
     }
-    agreements = Self.measures.flatMap { score in
+    agreements = Self.encoderScores.flatMap { score in
       ["subject", "style"].compactMap { truth -> Agreement? in
-        guard score.contains("CLIP") || score.contains("DINO") else { return nil }
         let correlations = pairs.indices.compactMap { pair in
           let scores = all.compactMap { $0[pair][.styled, score] }
           let truths = all.compactMap { $0[pair][.styled, truth] }
@@ -119,7 +118,7 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
     let byEncoders = "CLIP-I, CLIP-T and DINO are cosines."
     return [
       measuresOfPictures.contains("subject") ? byOracle : nil,
-      measuresOfPictures.contains { $0.contains("CLIP") || $0.contains("DINO") } ? byEncoders : nil,
+      measuresOfPictures.isDisjoint(with: Self.encoderScores) ? nil : byEncoders,
     ].compactMap { $0 }.joined(separator: " ")
   }
 

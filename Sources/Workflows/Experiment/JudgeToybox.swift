@@ -24,7 +24,9 @@ struct JudgeToybox: Workflow {
       do {
         return (try .named(subject, .subject), try .named(style, .style))
       } catch {
-        throw SettingError("only Toybox's own examples can be judged: \(error)")
+        throw SettingError(
+          "Toybox's oracle judges Toybox's own examples alone: \(error); judge others with encoders, or draw without a judge (oracle: false)"
+        )
       }
     }
   }

@@ -10,6 +10,7 @@ public import Training
 /// changed file costs only what it changes. Several processes share the jobs: each takes the next one whose inputs are there.
 public struct RunExperiment: DistributedWorkflow {
   public static let name = "experiment"
+  public static let sharesSteps = false
 
   public struct Outcome: Sendable {
     public let results: ExperimentResults
@@ -40,11 +41,12 @@ public struct RunExperiment: DistributedWorkflow {
       throw SettingError("\(file): \(error.description)")
     }
     try Paths.makeFolder(output)
-    try run(jobs, progress: progress, processes: processes)
+    try checkFolder(files: outputs)
+    try MemoryBudget.$sharers.withValue(processes.size) { try run(jobs, progress: progress, processes: processes) }
     let results = try ExperimentResults(experiment) { row, pair in
       try ExperimentScores(experiment, of: pair, in: ExperimentPlan.folder(row, of: pair, in: output))
     }
-    let files = ["results.json", "results.md", "report.html", "grid.png"].map { "\(output)/\($0)" }
+    let files = outputs
     let outcome = Outcome(results: results, report: files[2])
     guard processes.isFirst else { return outcome }
     try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
@@ -53,6 +55,17 @@ public struct RunExperiment: DistributedWorkflow {
     try RunRecord(self, inputs: [input], outputs: files, began: began, processes: processes)
       .write(to: "\(output)/run.json", overwrite: true)
     return outcome
+  }
+
+  private var outputs: [String] { ["results.json", "results.md", "report.html", "grid.png"].map { "\(output)/\($0)" } }
+
+  /// A report is replaced where it is an experiment's: the first file of one says so.
+  private func checkFolder(files: [String]) throws {
+    guard let file = files.first(where: Paths.exists) else { return }
+    let results = FileManager.default.contents(atPath: files[0])
+    guard results.flatMap({ try? JSONDecoder().decode(ExperimentResults.self, from: $0) }) != nil else {
+      throw SettingError("\(file): is there and of no experiment, which would replace it; choose another folder with --output")
+    }
   }
 
   /// Who judges comes last, and must be there before the first job has begun.
@@ -84,29 +97,31 @@ public struct RunExperiment: DistributedWorkflow {
       guard progress(report) else { throw interrupted(report.phase) }
       if let other = try shared.whoStopped() { throw interrupted("sharing the experiment with \(other)") }
     }
-    while !shared.left.isEmpty {
-      let left = shared.left.map { jobs[$0].kind }
-      secondsPerJob = times.estimate(left).map { $0 / Double(left.count * processes.size) }
-      guard let index = try shared.next() else {
-        try tell("waiting for other processes")
-        Thread.sleep(forTimeInterval: 0.1)
-        try shared.update()
-        continue
-      }
-      let job = jobs[index]
-      do {
+    var current: Int?
+    do {
+      while !shared.left.isEmpty {
+        let left = shared.left.map { jobs[$0].kind }
+        secondsPerJob = times.estimate(left).map { $0 / Double(left.count * processes.size) }
+        current = try shared.next()
+        guard let index = current else {
+          try tell("waiting for other processes")
+          Thread.sleep(forTimeInterval: 0.1)
+          try shared.update()
+          continue
+        }
+        let job = jobs[index]
         let began = ContinuousClock.now
         try tell(job.title)
         if job.secondsIfDone() == nil {
           try job.run { part in (try? tell(job.title, part)) != nil }
           times.add((ContinuousClock.now - began) / .seconds(1), of: job.kind)
         }
-      } catch {
-        shared.stop(index)
-        throw error
+        try shared.finish(index)
+        try shared.update()
       }
-      try shared.finish(index)
-      try shared.update()
+    } catch {
+      shared.stop(during: current)
+      throw error
     }
     _ = progress(ProgressReport(phase: "experiment", step: jobs.count, total: jobs.count))
   }

@@ -40,9 +40,10 @@ final class SharedJobs {
     try processes.post("\(index)", on: Self.doneBoard)
   }
 
-  /// Tells all that a claimed job will not be done; if they are gone, nobody has to know.
-  func stop(_ index: Int) {
-    try? processes.post("process \(processes.rank), which stopped while \(jobs[index].title)", on: Self.stoppedBoard)
+  /// Tells all that this process stops, in the middle of a job or between two; if they are gone, nobody has to know.
+  func stop(during index: Int?) {
+    let place = index.map { " while \(jobs[$0].title)" } ?? ""
+    try? processes.post("process \(processes.rank), which stopped\(place)", on: Self.stoppedBoard)
   }
 
   /// Who has stopped, so that all do: not everything can be made any more. Asks once a second.

@@ -2,9 +2,9 @@ internal import Torch
 
 /// Which pieces of a U-Net are computed again in the backward pass instead of keeping their intermediate results: less memory
 /// for at most one more forward pass. Results are the same to the bit.
-public struct Checkpointing: Sendable, Equatable {
-  public static let none = Checkpointing(only: [])
-  public static let all = Checkpointing(only: nil)
+public struct GradientCheckpointing: Sendable, Equatable {
+  public static let none = GradientCheckpointing(only: [])
+  public static let all = GradientCheckpointing(only: nil)
 
   /// nil for all.
   private let only: Set<Int>?
@@ -26,11 +26,11 @@ public struct UNetPiece {
 
 /// Numbers the pieces of one pass of a U-Net.
 final class UNetPieces {
-  private let checkpointing: Checkpointing
+  private let checkpointing: GradientCheckpointing
   private let watcher: UNet2DConditionModel.PieceWatcher?
   private var count = 0
 
-  init(_ checkpointing: Checkpointing, _ watcher: UNet2DConditionModel.PieceWatcher?) {
+  init(_ checkpointing: GradientCheckpointing, _ watcher: UNet2DConditionModel.PieceWatcher?) {
     (self.checkpointing, self.watcher) = (checkpointing, watcher)
   }
 

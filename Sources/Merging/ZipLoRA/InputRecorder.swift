@@ -1,0 +1,152 @@
+internal import LoRA
+internal import OrderedCollections
+internal import Torch
+
+/// Keeps what layers read. Layers that read the very same tensor (to_q, to_k and to_v; every cross-attention its text) share
+/// their rows, which the first of them keeps.
+///
+/// Rows in the model's own type, and their product only when a layer is solved: on SDXL a product in every pass costs 40 % of
+/// the pass, and the sums of all layers are twice as large as the rows.
+package final class InputRecorder {
+  private final class Rows {
+    let owner: String
+    /// Room for the rows of all passes. Set aside at once: small pieces that stay between large ones that go would leave a heap
+    /// full of holes.
+    private var room: Tensor
+    private let distance: Int
+    private let process: Int
+    private var count = 0
+    private var calls = 0
+    /// What the first pass had.
+    let offered: Int
+    /// How many layers still ask for the moment, which is kept until the last one has.
+    var readers = 0
+    var moment: Tensor?
+
+    init(owner: String, of inputs: Tensor, passes: Int, _ processes: ProcessGroup) {
+      self.owner = owner
+      process = processes.rank
+      offered = inputs.dim(0)
+      distance = Self.distance(of: offered, columns: inputs.dim(1), passes: passes, processes)
+      let share = (offered + distance - 1) / distance
+      room = Tensor.empty([passes * share, inputs.dim(1)], dtype: inputs.dtype, device: inputs.device)
+    }
+
+    /// One row is kept of so many, which over all passes and processes gives about one and a half times as many as columns, and
+    /// 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a batch is split.
+    private static func distance(of offered: Int, columns: Int, passes: Int, _ processes: ProcessGroup) -> Int {
+      func powerOfTwo(notAbove limit: Int) -> Int { 1 << (Int.bitWidth - 1 - max(limit, 1).leadingZeroBitCount) }
+      let wanted = powerOfTwo(notAbove: max(2 * columns, 2048) / passes)
+      return powerOfTwo(notAbove: offered * processes.size / wanted)
+    }
+
+    func add(_ inputs: Tensor) {
+      let places = InputRecorder.spreadRows(of: inputs.dim(0), distance: distance, process: process, call: calls)
+      calls += 1
+      if count + places.count > room.dim(0) {
+        // A text encoder reads the prompts of a batch one by one.
+        room = .concatenated([filled, .empty([count + places.count, room.dim(1)], dtype: room.dtype, device: room.device)])
+      }
+      room.narrow(0, from: count, count: places.count).copyInPlace(inputs.gathered(places))
+      count += places.count
+    }
+
+    var filled: Tensor { room.narrow(0, from: 0, count: count) }
+
+    /// Bytes of the room for passes that offer so many rows.
+    func bytes(offered: Int, passes: Int, _ processes: ProcessGroup) -> Int {
+      let distance = Self.distance(of: offered, columns: room.dim(1), passes: passes, processes)
+      return passes * ((offered + distance - 1) / distance) * room.dim(1) * room.dtype.byteCount
+    }
+  }
+
+  private var rows: [String: Rows] = [:]
+  /// What the layers read in the first pass, which shows who shares.
+  private var seen: [(input: Tensor, rows: Rows)] = []
+  private let draws: Int
+  private let processes: ProcessGroup
+
+  /// - Parameters:
+  ///   - draws: passes that will be recorded.
+  ///   - processes: of which each sees an equal part of a draw.
+  init(draws: Int, _ processes: ProcessGroup) {
+    self.draws = draws
+    self.processes = processes
+  }
+
+  func record(_ x: Tensor, at path: String) {
+    let own = rows[path] ?? newRows(of: x, at: path)
+    if own.owner == path { own.add(Self.inputs(x)) }
+  }
+
+  private static func inputs(_ x: Tensor) -> Tensor { (x.rank == 4 ? x.permuted(0, 2, 3, 1) : x).flattened(to: -2) }
+
+  private func newRows(of x: Tensor, at path: String) -> Rows {
+    let known = seen.first { $0.input.isIdentical(to: x) }?.rows
+    let own = known ?? Rows(owner: path, of: Self.inputs(x), passes: draws, processes)
+    if known == nil { seen.append((x, own)) }
+    own.readers += 1
+    rows[path] = own
+    return own
+  }
+
+  func endPass() { seen = [] }
+
+  /// Bytes that all passes will have recorded, as foreseen from one with so many times fewer rows.
+  func foreseenBytes(growth: Double) -> Int {
+    rows.filter { $0.key == $0.value.owner }.values
+      .reduce(0) { $0 + $1.bytes(offered: Int(Double($1.offered) * growth), passes: draws, processes) }
+  }
+
+  /// E[x xᵀ] of all processes' inputs in 32 bits; nil for a layer that was never used. It can be asked for once.
+  func moment(at path: String) throws -> Tensor? {
+    guard let own = rows.removeValue(forKey: path) else { return nil }
+    if own.moment == nil {
+      // Sums of squares leave float16's range; bfloat16's they do not.
+      let all = own.filled.dtype == .float16 ? own.filled.to(dtype: .float32) : own.filled
+      let sum = all.transposed().matmul(all).to(dtype: .float32)
+      try processes.sum([sum])
+      own.moment = sum / Double(all.dim(0) * processes.size)
+    }
+    own.readers -= 1
+    defer { if own.readers == 0 { own.moment = nil } }
+    return own.moment
+  }
+}
+
+extension InputRecorder {
+  /// Picks one row from each block of `distance` rows, at a place that varies from block to block: rows are the tokens of a picture,
+  /// line after line, and places at one distance would all be in a few of its columns, the left edge among them. Multiples of an odd
+  /// number near the golden section spread over all places.
+  ///
+  /// - Parameters:
+  ///   - offered: how many rows there are.
+  ///   - distance: a power of two.
+  ///   - process: which part of the batch this is; all have as many rows.
+  ///   - call: which pass this is; each has other places.
+  package static func spreadRows(of offered: Int, distance: Int, process: Int = 0, call: Int = 0) -> [Int] {
+    let golden = Int(Double(distance) * 0.618) | 1
+    let count = (offered + distance - 1) / distance
+    return (0..<count).map { index in
+      let first = index * distance
+      return first + golden * (process * count + index + call) % min(distance, offered - first)
+    }
+  }
+}
+
+/// Listens to one layer's input and adds nothing.
+final class RecordingBranch: Branch {
+  private let path: String
+  private let recorder: InputRecorder
+  private let nothing = Tensor(0)
+
+  init(_ path: String, _ recorder: InputRecorder) {
+    self.path = path
+    self.recorder = recorder
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    recorder.record(x, at: path)
+    return nothing
+  }
+}
