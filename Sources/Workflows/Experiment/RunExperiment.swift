@@ -59,11 +59,17 @@ public struct RunExperiment: DistributedWorkflow {
 
   private var outputs: [String] { ["results.json", "results.md", "report.html", "grid.png"].map { "\(output)/\($0)" } }
 
+  /// What results of every version have.
+  private struct Results: Decodable {
+    let pairs: [String]
+    let reference: String
+  }
+
   /// A report is replaced where it is an experiment's: the first file of one says so.
   private func checkFolder(files: [String]) throws {
     guard let file = files.first(where: Paths.exists) else { return }
     let results = FileManager.default.contents(atPath: files[0])
-    guard results.flatMap({ try? JSONDecoder().decode(ExperimentResults.self, from: $0) }) != nil else {
+    guard results.flatMap({ try? JSONDecoder().decode(Results.self, from: $0) }) != nil else {
       throw SettingError("\(file): is there and of no experiment, which would replace it; choose another folder with --output")
     }
   }
