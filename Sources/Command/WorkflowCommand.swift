@@ -51,7 +51,8 @@ extension ParsableCommand {
 }
 
 extension WorkflowCommand where Work: DistributedWorkflow {
-  /// In one of several processes, the first of which speaks for all; the others say only what goes wrong.
+  /// In one of several processes, the first of which speaks for all; the others say what goes wrong, and what is worth a
+  /// warning where they have work of their own.
   func run() throws {
     let bar = ProgressBar()
     try report(with: bar) {
