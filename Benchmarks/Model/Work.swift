@@ -71,7 +71,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
         options.seed = settings.seed
         return try ZipLoRA(loras, probe: probe, options: options)
       }
-      let first = try zip(self == .zipStep ? .paper : .closedForm, steps: self == .zipStep ? .max : nil)
+      let first = try zip(self == .zipStep ? .paper : .closedForm, steps: self == .zipStep ? 1_000_000 : nil)
       let expected = try settings.memory.map { budget in
         let plan = try probe.memoryPlan(of: first, budget: budget)
         model.unet.checkpointing = plan.checkpointing

@@ -43,11 +43,8 @@ enum OneDNN {
   /// this order is more than it saves.
   private static func smallestConvolution(_ dtype: DType) -> Int { dtype == .float32 ? 0 : 1 << 20 }
 
-  /// The fewest scores of a head, times its width, that are worth products of their own.
-  private static let smallestAttention = 1 << 22
-
   /// Whether these are computed in one type, on the CPU, as they are.
-  private static func takes(_ tensors: [Tensor]) -> Bool {
+  static func takes(_ tensors: [Tensor]) -> Bool {
     guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 && operators?.computesBfloat16 == true
     else { return false }
     return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && autocastState(on: .cpu) < 0
@@ -143,35 +140,5 @@ enum OneDNN {
       let input = Tensor.empty(shape, dtype: weight.dtype, device: weight.device)
       return [gradient.convolutionInputGradient(input: input, weight: weight, stride: stride, padding: padding)]
     }
-  }
-
-  // MARK: attention
-
-  /// softmax(q kᵀ / √width) v in blocks of queries, with products at the rate of matrices and scores in float32; nil where
-  /// libtorch's own attention is the better choice. Without gradients.
-  ///
-  /// - Parameters: q [N, heads, L, width], k and v [N, heads, S, width].
-  static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor) -> Tensor? {
-    guard operators != nil, query.rank == 4, query.dim(2) * key.dim(2) * query.dim(3) >= smallestAttention,
-      !(isGradEnabled && [query, key, value].contains(where: \.requiresGrad)), takes([query, key, value])
-    else { return nil }
-    let (count, heads, length, width) = (query.dim(0), query.dim(1), query.dim(2), query.dim(3))
-    let queries = (query.to(dtype: .float32) * (1 / Double(width).squareRoot())).contiguous()
-    let keys = key.to(dtype: .float32).contiguous()
-    let values = value.contiguous()
-    // Scores of a block stay in the cache.
-    let block = Swift.max(64, (1 << 21) / key.dim(2))
-    let pictures = (0..<count).map { picture in
-      let attended = (0..<heads).map { head in
-        let (ownKeys, ownValues) = (keys[picture][head], values[picture][head].transposed())
-        let blocks = stride(from: 0, to: length, by: block).map { start in
-          queries[picture][head][start..<Swift.min(start + block, length)].linear(ownKeys).softmax(-1)
-            .to(dtype: value.dtype).linear(ownValues)
-        }
-        return blocks.count == 1 ? blocks[0] : Tensor.concatenated(blocks)  // [L, width]
-      }
-      return Tensor.concatenated(attended, along: 1)
-    }
-    return Tensor.stacked(pictures).reshaped(count, length, heads, width).transposed(1, 2)
   }
 }

@@ -118,6 +118,8 @@ enum Ops {
 
   // linear algebra
   static let matmul = Operator("aten::matmul")
+  static let batchedProduct = Operator("aten::baddbmm")
+  static let batchedProductInPlace = Operator("aten::baddbmm_")
   static let qr = Operator("aten::linalg_qr")
   static let svd = Operator("aten::linalg_svd")
   static let cholesky = Operator("aten::linalg_cholesky")
@@ -140,6 +142,7 @@ enum Ops {
   static let sigmoid = Operator("aten::sigmoid")
   static let tanh = Operator("aten::tanh")
   static let softmax = Operator("aten::softmax", "int")
+  static let softmaxGradient = Operator("aten::_softmax_backward_data")
   static let logSoftmax = Operator("aten::log_softmax", "int")
   static let upsampleNearest = Operator("aten::upsample_nearest2d", "vec")
   static let upsampleBilinear = Operator("aten::_upsample_bilinear2d_aa", "vec")

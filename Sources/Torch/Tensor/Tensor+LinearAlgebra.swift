@@ -2,6 +2,17 @@ extension Tensor {
   /// Matrix product over the last two axes, batched over the others.
   public func matmul(_ other: Tensor) -> Tensor { call(Ops.matmul, .tensor(self), .tensor(other)) }
 
+  /// scale · self [n, a, b] · other [n, b, c], rounded once.
+  func batchedProduct(_ other: Tensor, scale: Double) -> Tensor {
+    let nothing = Tensor.zeros([1], dtype: dtype, device: device).expanded([dim(0), dim(1), other.dim(2)])
+    return call(Ops.batchedProduct, .tensor(nothing), .tensor(self), .tensor(other), .double(0), .double(scale))
+  }
+
+  /// scale · a [n, b, c] · b [n, c, d] less the receiver [n, b, d], which is that product as it was rounded: what it has lost.
+  func becomeRemainder(ofBatchedProduct a: Tensor, _ b: Tensor, scale: Double) {
+    callInPlace(Ops.batchedProductInPlace, .tensor(self), .tensor(a), .tensor(b), .double(-1), .double(scale))
+  }
+
   /// Thin QR: [m, n] = Q [m, k] · R [k, n], k = min(m, n).
   public func qr() -> (q: Tensor, r: Tensor) {
     let results = callMany(Ops.qr, .tensor(self), .string("reduced"), capacity: 2)

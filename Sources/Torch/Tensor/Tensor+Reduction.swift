@@ -40,6 +40,11 @@ extension Tensor {
 
   public func cumulativeProduct(_ axis: Int) -> Tensor { call(Ops.cumprod, .tensor(self), .int(axis)) }
 
+  /// dL/dx of softmax over the last axis, whose output the receiver is, from dL/dy.
+  func softmaxGradient(_ gradient: Tensor) -> Tensor {
+    call(Ops.softmaxGradient, .tensor(gradient), .tensor(self), .int(-1), .dtype(dtype))
+  }
+
   public func softmax(_ axis: Int) -> Tensor { call(Ops.softmax, .tensor(self), .int(axis)) }
   public func logSoftmax(_ axis: Int) -> Tensor { call(Ops.logSoftmax, .tensor(self), .int(axis)) }
 

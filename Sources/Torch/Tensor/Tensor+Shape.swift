@@ -54,6 +54,8 @@ extension Tensor {
     call(Ops.narrow, .tensor(self), .int(axis), .int(start), .int(count))
   }
 
+  func narrow(_ axis: Int, _ range: Range<Int>) -> Tensor { narrow(axis, from: range.lowerBound, count: range.count) }
+
   /// One entry of an axis, which disappears; a view.
   public func select(_ axis: Int, _ index: Int) -> Tensor { call(Ops.select, .tensor(self), .int(axis), .int(index)) }
 
@@ -69,7 +71,7 @@ extension Tensor {
 
   /// Entries of the first axis; a view.
   public subscript(index: Int) -> Tensor { select(0, index) }
-  public subscript(range: Range<Int>) -> Tensor { narrow(0, from: range.lowerBound, count: range.count) }
+  public subscript(range: Range<Int>) -> Tensor { narrow(0, range) }
 
   /// Copies of the entries of an axis at these places.
   public func gathered(_ indices: Tensor, along axis: Int = 0) -> Tensor {
