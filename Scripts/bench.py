@@ -23,10 +23,10 @@ import torch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CASES = [
-    "unet:512:float32", "unet:512:bfloat16", "unet:1024:bfloat16", "zip-step:512:bfloat16", "train-step:512:bfloat16",
-    "picture:512:bfloat16", "decode:512:bfloat16",
+    "unet:512:float32", "unet:512:bfloat16", "unet:1024:bfloat16", "zip-step:512:bfloat16", "zip-update:512:bfloat16",
+    "train-step:512:bfloat16", "picture:512:bfloat16", "decode:512:bfloat16",
 ]
-PEERS = {"zip-step": ["zip-step", "zip-step-public"]}
+PEERS = {work: ["zip-step", "zip-step-public"] for work in ["zip-step", "zip-update"]}
 # Of one picture, as torch.utils.flop_counter counts them.
 UNET_TERAFLOPS = {"sdxl": {256: 0.428, 512: 1.589, 1024: 6.761}, "sd15": {256: 0.180, 512: 0.803, 1024: 4.674}}
 

@@ -10,7 +10,7 @@ internal import Torch
 internal import Training
 
 /// A way to zip, the paper's but for `name=value` settings with commas between them: steps, rate, cosine (1: the rate falls),
-/// draws, closed (passes of the closed form), pull, np (1: begins as near to NP-LoRA's result as coefficients come).
+/// draws, closed (passes of the closed form), pull, seed, np (1: begins as near to NP-LoRA's result as coefficients come).
 struct Way: ExpressibleByArgument {
   let text: String
   private(set) var options = ZipOptions(method: .paper)
@@ -29,6 +29,7 @@ struct Way: ExpressibleByArgument {
       case "draws": options.draws = Int(number)
       case "closed": options.closedForm = ClosedForm(passes: Int(number), pull: closedForm.pull)
       case "pull": options.closedForm = ClosedForm(passes: closedForm.passes, pull: number)
+      case "seed": options.seed = UInt64(number)
       case "np": beginsAtNPLoRA = number > 0
       default: return nil
       }

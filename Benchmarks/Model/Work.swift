@@ -33,9 +33,11 @@ struct PreparedWork {
 enum Work: String, CaseIterable, ExpressibleByArgument {
   /// A pass of the U-Net without gradients.
   case unet
-  /// What `ziplora zip` repeats: two passes with one LoRA alone, two of the merged model and their backward passes, and the
-  /// update of the coefficients.
+  /// What the paper repeats: two passes with one LoRA alone, two of the merged model and their backward passes, and the update of
+  /// the coefficients.
   case zipStep = "zip-step"
+  /// What `ziplora zip` repeats by default: the same on fixed draws, for which each LoRA alone was asked before.
+  case zipUpdate = "zip-update"
   /// What `ziplora zip` does before its updates: each LoRA alone on the fixed draws, and the closed form.
   case zipPrepare = "zip-prepare"
   /// All that `ziplora zip` does by default: that and the updates.
@@ -61,23 +63,25 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       let probe = RandomProbe(model, size: size, batch: settings.batch)
       let input = probe.draw(of: .lora(0), generator: generator)
       return PreparedWork { withoutGrad { _ = probe.prediction(of: input) } }
-    case .zipStep, .zipPrepare, .zip:
+    case .zipStep, .zipUpdate, .zipPrepare, .zip:
       model.unet.checkpointing = settings.checkpointing
       let probe = RandomProbe(model, size: size, batch: settings.batch)
       let loras = try model.adapters(rank: settings.rank, count: settings.loras, layers: settings.layers)
       func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
         var options = ZipOptions(method: method)
         options.steps = steps ?? options.steps
+        if self == .zipUpdate { options.draws = 1 }
         options.seed = settings.seed
         return try ZipLoRA(loras, probe: probe, options: options)
       }
-      let first = try zip(self == .zipStep ? .paper : .closedForm, steps: self == .zipStep ? 1_000_000 : nil)
+      let repeatsSteps = self == .zipStep || self == .zipUpdate
+      let first = try zip(repeatsSteps ? .paper : .closedForm, steps: repeatsSteps ? 1_000_000 : nil)
       let expected = try settings.memory.map { budget in
         let plan = try probe.memoryPlan(of: first, budget: budget)
         model.unet.checkpointing = plan.checkpointing
         return plan.peak
       }
-      if self == .zipStep { return PreparedWork(expectedPeak: expected) { try first.step() } }
+      if repeatsSteps { return PreparedWork(expectedPeak: expected) { try first.step() } }
       return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? nil : 0] in
         try zip(.closedForm, steps: steps).optimize()
       }
