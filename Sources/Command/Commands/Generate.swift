@@ -7,7 +7,8 @@ struct Generate: WorkflowCommand {
     abstract: "Draw pictures of prompts, with any number of LoRAs.",
     discussion: """
       Prints the path of each picture. Its settings are in its PNG metadata (parameters as A1111 reads them, and ziplora \
-      as JSON), and a record of the run is in FILE.png.json or DIR/run.json.
+      as JSON), and a record of the run is in FILE.png.json or DIR/run.json. With --overwrite, pictures in DIR that an earlier \
+      run has recorded and this one does not draw again are removed.
 
       Example: ziplora generate --base stabilityai/stable-diffusion-xl-base-1.0 --dtype bfloat16 \
       --lora dog-in-ink.safetensors --prompt "a sbu dog in szn style" --output dog.png
