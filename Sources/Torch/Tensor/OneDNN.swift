@@ -43,9 +43,10 @@ enum OneDNN {
   /// this order is more than it saves.
   private static func smallestConvolution(_ dtype: DType) -> Int { dtype == .float32 ? 0 : 1 << 20 }
 
-  /// Whether these are computed in one type, on the CPU, as they are.
+  /// Whether it is there, and these are computed in one type, on the CPU, as they are.
   static func takes(_ tensors: [Tensor]) -> Bool {
-    guard let dtype = tensors.first?.dtype, dtype == .float32 || dtype == .bfloat16 && operators?.computesBfloat16 == true
+    guard let operators, let dtype = tensors.first?.dtype,
+      dtype == .float32 || dtype == .bfloat16 && operators.computesBfloat16
     else { return false }
     return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && autocastState(on: .cpu) < 0
   }
@@ -99,7 +100,7 @@ enum OneDNN {
 
   /// Bytes that a layer will keep beside its weight.
   static func reorderedByteCount(_ weight: Tensor) -> Int {
-    operators != nil && isWorthReordering(weight) && takes([weight]) ? weight.byteCount : 0
+    isWorthReordering(weight) && takes([weight]) ? weight.byteCount : 0
   }
 
   /// The frozen weight of a convolution in oneDNN's order.
