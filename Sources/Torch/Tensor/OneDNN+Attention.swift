@@ -123,7 +123,7 @@ private struct BlockedAttention {
   /// softmax(q kᵀ / √width) [heads, L, S] of queries [heads, L, width].
   ///
   /// Scores of one head are a product in float32. Those of several are one in bfloat16, which would round them, and a second one that
-  /// gives what the first has lost: the error is that of a product in float32, at two thirds of its time.
+  /// gives what the first has lost, so that the error is that of a product in float32.
   private func probabilities(_ queries: Tensor, _ keys: Tensor) -> Tensor {
     let scores: Tensor
     if queries.dim(0) == 1 {
