@@ -21,8 +21,6 @@ template <typename Body> ct_error guarded(Body &&body) noexcept {
   try {
     body();
     return nullptr;
-  } catch (const c10::OutOfMemoryError &error) {
-    return message(error.what_without_backtrace());
   } catch (const c10::Error &error) {
     return message(error.what_without_backtrace());
   } catch (const std::bad_alloc &) {

@@ -1,6 +1,8 @@
 // References, shapes and memory of tensors.
 #include "guard.h"
 
+#include <algorithm>
+
 using namespace ctorch;
 
 void ct_free(void *memory) { std::free(memory); }
@@ -11,12 +13,9 @@ void ct_tensor_release(ct_tensor tensor) { c10::raw::intrusive_ptr::decref(impl(
 
 int64_t ct_tensor_rank(ct_tensor tensor) { return impl(tensor)->dim(); }
 
-void ct_tensor_shape(ct_tensor tensor, int64_t *sizes, int64_t *strides) {
-  const auto rank = impl(tensor)->dim();
-  for (int64_t axis = 0; axis < rank; ++axis) {
-    sizes[axis] = impl(tensor)->size(axis);
-    strides[axis] = impl(tensor)->stride(axis);
-  }
+void ct_tensor_shape(ct_tensor tensor, int64_t *sizes) {
+  const auto shape = impl(tensor)->sizes();
+  std::copy(shape.begin(), shape.end(), sizes);
 }
 
 int32_t ct_tensor_dtype(ct_tensor tensor) {

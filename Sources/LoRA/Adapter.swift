@@ -65,6 +65,9 @@ public struct LowRankFactors {
     return LowRankFactors(down: down * power, up: up * (1 / power), alpha: alpha)
   }
 
+  /// One that holds the numbers of both halves.
+  var dtype: DType { down.dtype.joined(with: up.dtype) }
+
   public func to(dtype: DType, device: Device) -> LowRankFactors {
     LowRankFactors(down: down.to(dtype: dtype, device: device), up: up.to(dtype: dtype, device: device), alpha: alpha)
   }

@@ -132,12 +132,12 @@ extension AdapterFile {
   private typealias Place = (path: String, stem: String, change: LayerChange)
 
   /// Where in a base model each layer belongs.
-  private func places(in base: ModuleNames) throws(AdapterFileError) -> [String: Place] {
+  private func places(in base: ModuleNames) throws(AdapterFileError) -> OrderedDictionary<String, Place> {
     var pathsOfStem: [String: [String]] = [:]
     for (path, stems) in dialect.spellings(in: base) {
       for stem in stems { pathsOfStem[stem, default: []].append(path) }
     }
-    var found: [String: Place] = [:]
+    var found: OrderedDictionary<String, Place> = [:]
     var (defects, misfits): ([AdapterFileError.Defect], [AdapterFileError.Defect]) = ([], [])
     for (stem, change) in layers {
       guard let candidates = pathsOfStem[stem], let first = candidates.first else {

@@ -26,11 +26,10 @@ extension AdapterFile {
     var tensors: OrderedDictionary<String, Tensor> = [:]
     for (stem, module) in stems {
       let factors = layers[stem]!
-      let own = dtypes[module] ?? adapter.factors[module]!.down.dtype
+      let target = dtype ?? dtypes[module] ?? adapter.factors[module]!.dtype
       let stored = try withTorchErrors {
-        let target = dtype ?? own
-        // What is in a wider type than it goes to.
-        return (target.byteCount < factors.down.dtype.byteCount ? factors.balanced : factors).to(dtype: target, device: .cpu)
+        // bfloat16 has numbers that are too small for float16.
+        (target.byteCount <= 2 && target != factors.dtype ? factors.balanced : factors).to(dtype: target, device: .cpu)
       }
       guard stored.isFinite else {
         throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))

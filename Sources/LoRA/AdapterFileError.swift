@@ -65,6 +65,16 @@ public struct AdapterFileError: Error, CustomStringConvertible {
 
     public var description: String { text.printable }
 
+    /// Whether only the way in which the file is used is wrong.
+    var isOfSoundFile: Bool {
+      switch self {
+      case .needsBase, .vectors, .embeddings: true
+      default: false
+      }
+    }
+
+    var isUnknownName: Bool { if case .noSuchLayer = self { true } else { false } }
+
     private var text: String {
       switch self {
       case .unknownKey(let key): "unknown key \(key)"
@@ -123,11 +133,15 @@ public struct AdapterFileError: Error, CustomStringConvertible {
       "the \(count) keys are of more than one dialect, so their meaning is not certain:"
         + list(evidence.map(\.description))
     case .defects(let defects, let dialect):
-      "not a sound LoRA file of the dialect \(dialect):" + list(defects.map(\.description))
+      (defects.allSatisfy(\.isOfSoundFile) ? "not to be used as it is:" : "not a sound LoRA file of the dialect \(dialect):")
+        + list(defects.map(\.description))
     case .otherBase(let defects, let count, let file, let base):
-      "not made for this base model (\(defects.count) of \(count) layers do not fit):" + list(defects.map(\.description))
-        + "\nThe LoRA looks like \(file?.description ?? "nothing known"), the base model is "
-        + "\(base?.description ?? "nothing known")."
+      // A LoRA of the same family with names of which none is known.
+      file != nil && file == base && defects.allSatisfy(\.isUnknownName)
+        ? "\(defects.count) of \(count) layers have names that are none of the base model's:" + list(defects.map(\.description))
+        : "not made for this base model (\(defects.count) of \(count) layers do not fit):" + list(defects.map(\.description))
+          + "\nThe LoRA looks like \(file?.description ?? "nothing known"), the base model is "
+          + "\(base?.description ?? "nothing known")."
     case .notWritable(let module, let dtype, let wasFinite):
       wasFinite
         ? "\(module) has numbers too large for \(dtype); write bfloat16 or float32 instead"
@@ -149,12 +163,12 @@ public struct AdapterFileError: Error, CustomStringConvertible {
 }
 
 extension String {
-  /// Without control characters, which names in a file may hold and which could write anything on a terminal.
+  /// Without control characters, which names in a file may hold, and which could write anything on a terminal or turn lines round.
   package var printable: String {
     String(
       String.UnicodeScalarView(
         unicodeScalars.flatMap { scalar -> [Unicode.Scalar] in
-          scalar.properties.generalCategory == .control && scalar != "\n"
+          scalar.properties.generalCategory == .control && scalar != "\n" || scalar.properties.isBidiControl
             ? Array("\\u{\(String(scalar.value, radix: 16))}".unicodeScalars) : [scalar]
         }))
   }

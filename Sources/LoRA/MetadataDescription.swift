@@ -24,15 +24,12 @@ struct MetadataDescription {
       // kohya writes Python's None for what was not set.
       if let value = metadata[key], !value.isEmpty, value != "None" { training.append(.init(key: label, value: value)) }
     }
-    for key in [Self.promptsKey, "modelspec.trigger_phrase", "instance_prompt"] {
+    for key in [Adapter.promptsKey, Adapter.phraseKey, "instance_prompt"] {
       for line in metadata[key]?.split(separator: "\n") ?? [] { addTrigger(String(line), source: key) }
     }
     readTags()
     readFolders()
   }
-
-  /// The prompts of the training pictures, one a line.
-  static let promptsKey = "ziplora.prompts"
 
   private static let settings: KeyValuePairs = [
     "modelspec.title": "title", "modelspec.author": "author", "modelspec.description": "description",

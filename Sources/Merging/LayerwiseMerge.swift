@@ -97,7 +97,7 @@ extension MergeMethod {
 
   /// The method with its settings, such as `ties density=0.2`.
   var statement: String {
-    ([name] + settings.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.formatted)" }).joined(separator: " ")
+    ([name] + settings.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.shortest)" }).joined(separator: " ")
   }
 }
 

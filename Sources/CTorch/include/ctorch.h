@@ -72,8 +72,8 @@ ct_error ct_call(
 void ct_tensor_retain(ct_tensor tensor);
 void ct_tensor_release(ct_tensor tensor);
 int64_t ct_tensor_rank(ct_tensor tensor);
-/// Writes ct_tensor_rank numbers each.
-void ct_tensor_shape(ct_tensor tensor, int64_t *sizes, int64_t *strides);
+/// Writes ct_tensor_rank numbers.
+void ct_tensor_shape(ct_tensor tensor, int64_t *sizes);
 int32_t ct_tensor_dtype(ct_tensor tensor);
 ct_device ct_tensor_device(ct_tensor tensor);
 bool ct_tensor_is_contiguous(ct_tensor tensor);

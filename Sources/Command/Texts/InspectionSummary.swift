@@ -31,8 +31,8 @@ extension Inspection {
     let sections = [
       head, table.lines,
       section("trigger words", triggers.map { Self.shortened($0.text) + ($0.count.map { " (\($0) captions)" } ?? "") }),
-      section("training", training.map { "\($0.key): \(Self.shortened($0.value))" }),
-      section("metadata", metadata.map { "\($0.key): \(Self.shortened($0.value))" }),
+      section("training", training.map { "\($0.key.printable): \(Self.shortened($0.value))" }),
+      section("metadata", metadata.map { "\($0.key.printable): \(Self.shortened($0.value))" }),
       section("problems", problems),
     ]
     let body = sections.filter { !$0.isEmpty }.map { $0.map { "  \($0)" }.joined(separator: "\n") }

@@ -4,7 +4,8 @@ public import OrderedCollections
 /// of attention as before (`OldDiffusersDialect`).
 ///
 /// Alphas stand in the metadata entry `lora_adapter_metadata`, the JSON of one peft LoraConfig a component with keys such as
-/// `unet.lora_alpha` (diffusers: loaders/lora_base.py pack_lora_weights). Where nothing is said, alpha is the rank.
+/// `unet.lora_alpha` (diffusers: loaders/lora_base.py pack_lora_weights). Where nothing is said, alpha is the rank, and so it is in
+/// files written here: diffusers before 0.34, `load_lora_adapter` and ComfyUI do not look there.
 public struct DiffusersDialect: Dialect {
   public let name = "diffusers"
   public let summary = "diffusers with peft: unet.<layer>.lora_A.weight, .lora_B.weight, alphas in the metadata"
@@ -44,10 +45,6 @@ public struct DiffusersDialect: Dialect {
     }
     return ComponentAlphas(configurations: configurations, place: place)
   }
-
-  public func statement(
-    of layers: OrderedDictionary<String, LowRankFactors>
-  ) -> OrderedDictionary<String, LowRankFactors> { layers }
 
   public func metadata(
     for layers: OrderedDictionary<String, LowRankFactors>

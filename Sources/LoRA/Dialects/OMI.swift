@@ -26,11 +26,18 @@ public struct OMIDialect: Dialect {
     let original = OriginalUNetNames(base.modules(of: .unet))
     return base.spellings { component, module in
       switch component {
-      case .unet: ["unet.\(original[module] ?? module)"]
+      case .unet: Self.names(original[module] ?? module).map { "unet.\($0)" }
       case .textEncoder: ["clip_l.\(module)"]
       case .textEncoder2: ["clip_g.\(module)"]
       }
     }
+  }
+
+  /// OneTrainer calls an upsampler of a stage without attentions as one of a stage with them (`2.2.conv`, for Stable Diffusion's
+  /// `2.1.conv`).
+  private static func names(_ layer: String) -> [String] {
+    let (own, other) = (".1.conv", ".2.conv")
+    return layer.hasPrefix("output_blocks.") && layer.hasSuffix(own) ? [layer, layer.dropLast(own.count) + other] : [layer]
   }
 
   /// As it is: the alphas are tensors.

@@ -1,7 +1,8 @@
 public import OrderedCollections
 
 /// peft's own files (peft: utils/save_and_load.py): `base_model.model.down_blocks.1.….to_q.lora_A.weight`, with alphas in
-/// `adapter_config.json` beside them; also the keys of a module with injected layers, which have no prefix.
+/// `adapter_config.json` beside them; also the keys of a module with injected layers, which have no prefix. diffusers'
+/// `save_lora_adapter` writes those, and the same configuration into the metadata (diffusers: loaders/peft.py).
 ///
 /// A file is of one model and does not say which, so layers of text encoders are told apart by their shapes.
 public struct PEFTDialect: Dialect {
@@ -30,13 +31,12 @@ public struct PEFTDialect: Dialect {
   }
 
   public func alphas(in metadata: OrderedDictionary<String, String>) throws(MetadataError) -> any AlphaSource {
-    guard let text = metadata[Self.configurationFile] else {
-      return NoAlphas(
-        remark: "there is no \(Self.configurationFile) beside the file that says the alphas; they are taken to be the ranks")
+    for key in [Self.configurationFile, DiffusersDialect.metadataKey] {
+      guard let text = metadata[key] else { continue }
+      return ModuleAlphas(configuration: try PEFTConfiguration(try JSONField.object(text, key: key), key: key))
     }
-    return ModuleAlphas(
-      configuration: try PEFTConfiguration(
-        try JSONField.object(text, key: Self.configurationFile), key: Self.configurationFile))
+    return NoAlphas(
+      remark: "there is no \(Self.configurationFile) beside the file that says the alphas; they are taken to be the ranks")
   }
 
   public func statement(
@@ -74,7 +74,9 @@ public struct PEFTDialect: Dialect {
   static let configurationFile = "adapter_config.json"
 
   private static let suffixes = KeySuffixes(
-    DiffusersDialect.suffixes.own, common: DiffusersDialect.suffixes.common + [LayerForms.bias])
+    DiffusersDialect.suffixes.own
+      + LayerForms.ofPEFT.flatMap(\.parts).map { ($0, ".\($0.name.dropFirst(LayerForms.peftPrefix.count))") },
+    common: DiffusersDialect.suffixes.common + [LayerForms.bias])
 
   /// What a key without the prefix begins with.
   private static let roots = [

@@ -44,13 +44,21 @@ public enum LayerForms {
   public static var all: [any LayerForm.Type] { [LowRankForm.self, HadamardForm.self, KroneckerForm.self, DenseForm.self] }
 
   /// Known by their tensors, so that the message can call them by name.
-  static let unsupported: [(name: String, parts: [AdapterKey.Part])] = [
-    ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"].map(AdapterKey.Part.init)),
-    ("OFT or BOFT", ["oft_blocks", "oft_diag", "oft_R.weight", "rescale"].map(AdapterKey.Part.init)),
-    ("T-LoRA", ["q_layer.weight", "p_layer.weight", "lambda_layer"].map(AdapterKey.Part.init)),
-    ("(IA)³", [AdapterKey.Part("on_input"), weight]),
-    ("a replaced weight", [AdapterKey.Part("set_weight")]),
-  ]
+  static let unsupported: [(name: String, parts: [AdapterKey.Part])] =
+    [
+      ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"].map(AdapterKey.Part.init)),
+      ("OFT or BOFT", ["oft_blocks", "oft_diag", "oft_R.weight", "rescale"].map(AdapterKey.Part.init)),
+      ("T-LoRA", ["q_layer.weight", "p_layer.weight", "lambda_layer"].map(AdapterKey.Part.init)),
+      ("(IA)³", [AdapterKey.Part("on_input"), weight]),
+      ("a replaced weight", [AdapterKey.Part("set_weight")]),
+    ] + ofPEFT
+
+  /// They are called as LyCORIS' are and scaled otherwise (peft: tuners/loha/layer.py, tuners/lokr/layer.py).
+  static let ofPEFT = [("LoHa of peft", HadamardForm.parts), ("LoKr of peft", KroneckerForm.parts)].map { name, parts in
+    (name: name, parts: parts.map { AdapterKey.Part(peftPrefix + $0.name) })
+  }
+
+  static let peftPrefix = "peft "
 
   /// Changes of biases and norms: vectors, which no pair of matrices holds.
   static let vectors = ["diff_b", "w_norm", "b_norm"].map(AdapterKey.Part.init) + [bias]

@@ -26,7 +26,7 @@ struct LowRankForm: LayerForm {
       up.shape.dropFirst(2).allSatisfy({ $0 == 1 }), tensors[.mid] != nil || up.dim(1) == down.dim(0)
     else { throw .halves(tensors.stem, down: down.shape, up: up.shape) }
     try tensors.require(down.count > 0 && up.count > 0, Self.parts, "sizes of at least 1")
-    dtype = down.dtype
+    dtype = down.dtype.joined(with: up.dtype)
     let rank = down.dim(0)
     if tensors[.mid] != nil {
       let wide = try tensors.widened().all(.down, .up, .mid)

@@ -16,6 +16,12 @@ public struct BLoRASplit: MergeMethod {
 
   public init() {}
 
+  /// Whose block a layer is in; that of the subject where its name holds both.
+  private static func block(of path: String) -> Int? {
+    let name = path.replacing("_", with: ".")
+    return blocks.firstIndex { names in names.contains { name.contains(".\($0)") } }
+  }
+
   public var name: String { "b-lora" }
   public var summary: String { "SDXL's content block of the subject, its style block of the style, nothing else" }
   public var reference: String { "https://arxiv.org/abs/2403.14572" }
@@ -25,11 +31,8 @@ public struct BLoRASplit: MergeMethod {
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     let result = try mergingLayers(
       of: inputs, context,
-      keeping: { index, path in
-        let name = path.replacing("_", with: ".")
-        return Self.blocks[index].contains { name.contains(".\($0)") }
-      },
-      with: { layer in preconditionFailure("\(layer.path) is in two blocks") })
+      keeping: { index, path in Self.block(of: path) == index },
+      with: { layer in preconditionFailure("\(layer.path) is in one block and was found in two") })
     guard !result.adapter.factors.isEmpty else {
       throw MergeError.nothingLeft(
         method: name, expected: "up_blocks.0.attentions.0 of the subject and up_blocks.0.attentions.1 of the style")

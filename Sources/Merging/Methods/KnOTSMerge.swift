@@ -14,7 +14,7 @@ public struct KnOTSMerge: MergeMethod {
   /// Σ r_k when nil.
   public var rank: Int?
 
-  /// Singular values that count (gstoica27/KnOTS).
+  /// Singular values that count, beside the largest one. gstoica27/KnOTS takes the number as it is, which cuts small changes off.
   private static let smallest = 1e-5
 
   public init(density: Double = 0.2, rank: Int? = nil) { (self.density, self.rank) = (density, rank) }
@@ -36,7 +36,8 @@ public struct KnOTSMerge: MergeMethod {
     let sides = r.split(layer.factors.map(\.rank), along: 1)
     let beside = zip(sides, layer.factors).map { $0.matmul($1.doubles.down) * $1.scale }
     let (u, s, vh) = Tensor.concatenated(beside, along: 1).svd()
-    let kept = max(s.doubles().count { $0 > Self.smallest }, 1)
+    let values = s.doubles()
+    let kept = max(values.count { $0 > Self.smallest * values[0] }, 1)
     let scaled = (s.unsqueezed(1) * vh)[0..<kept].split(beside.map { $0.dim(1) }, along: 1)
     let trimmed = scaled.map { Sparsification.keepingLargest($0, density: density) }
     return LowRankFactors(

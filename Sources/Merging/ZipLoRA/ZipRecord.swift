@@ -70,4 +70,7 @@ public struct ZipProgress: Sendable {
 extension Double {
   /// Three significant digits, for messages.
   var formatted: String { String(format: "%.3g", self) }
+
+  /// As the command line takes it, with every digit: a seed has no point.
+  var shortest: String { Int(exactly: self).map(String.init) ?? "\(self)" }
 }

@@ -42,6 +42,13 @@ public enum DType: Int32, Sendable, CaseIterable, CustomStringConvertible {
     }
   }
 
+  /// The smaller of the types that hold the numbers of both, of floating-point types.
+  package func joined(with other: DType) -> DType {
+    if self == other { return self }
+    if byteCount == other.byteCount { return .float32 }
+    return byteCount > other.byteCount ? self : other
+  }
+
   public var isFloatingPoint: Bool {
     switch self {
     case .float16, .float32, .float64, .bfloat16: true

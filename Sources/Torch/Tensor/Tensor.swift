@@ -25,15 +25,10 @@ public struct Tensor {
   /// Number of dimensions.
   public var rank: Int { Int(ct_tensor_rank(pointer)) }
 
-  public var shape: [Int] { sizesAndStrides.sizes.map(Int.init) }
-
-  public var strides: [Int] { sizesAndStrides.strides.map(Int.init) }
-
-  private var sizesAndStrides: (sizes: [Int64], strides: [Int64]) {
+  public var shape: [Int] {
     var sizes = [Int64](repeating: 0, count: rank)
-    var strides = sizes
-    ct_tensor_shape(pointer, &sizes, &strides)
-    return (sizes, strides)
+    ct_tensor_shape(pointer, &sizes)
+    return sizes.map(Int.init)
   }
 
   /// Size along an axis; negative axes count from the end. 1 for an axis that the placeholder of a failed
