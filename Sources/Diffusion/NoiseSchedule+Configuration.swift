@@ -42,6 +42,8 @@ extension NoiseSchedule {
     public var rescaleBetasZeroSNR: Bool
     /// Whether samplers that know Karras spacing (arXiv 2206.00364, equation 5) use it.
     public var useKarrasSigmas: Bool
+    /// Whether DDIM cuts what it takes for the clean picture off at ±1, which is for pixels; no model here is made for it.
+    var clipSample = false
 
     /// The defaults are those of the schedulers in diffusers.
     public init(
@@ -108,7 +110,6 @@ extension NoiseSchedule.Configuration: Codable {
   private static var fixed: KeyValuePairs<String, [SettingValue]> {
     [
       "_class_name": classNames.map { .string($0) },
-      "clip_sample": [.bool(false)],
       "final_sigmas_type": [.string("zero")],
       "interpolation_type": [.string("linear")],
       "sigma_max": [.null],
@@ -142,10 +143,7 @@ extension NoiseSchedule.Configuration: Codable {
       rescaleBetasZeroSNR: try container.setting(.rescaleBetasZeroSNR, default: false),
       useKarrasSigmas: try container.setting(.useKarrasSigmas, default: false))
     // The two that clip unless told otherwise (diffusers: schedulers/scheduling_ddim.py, scheduling_ddpm.py).
-    guard !["DDIMScheduler", "DDPMScheduler"].contains(className) || container.contains(.clipSample) else {
-      let found = "absent, which means true for \(className)"
-      throw ConfigurationError(.unsupported(key: "clip_sample", found: found, supported: ["false"]))
-    }
+    clipSample = try container.setting(.clipSample, default: ["DDIMScheduler", "DDPMScheduler"].contains(className))
     try validate()
   }
 

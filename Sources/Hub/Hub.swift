@@ -33,8 +33,8 @@ public struct Hub: Sendable {
   /// The folder in the cache with the files of a selection, which are fetched where they are missing.
   ///
   /// What the cache has is used as it is, without asking for something newer; but another variant than the one asked for, or a
-  /// tokenizer without a file that it may have, only where the hub has nothing better or does not answer. What came before an
-  /// error stays and need not come again.
+  /// tokenizer without a file that it may have, only where its commit has nothing better or the hub does not answer. What came
+  /// before an error stays and need not come again.
   ///
   /// - Parameter report: hears of the download.
   /// - Throws: `HubError`; `CancellationError` when the task is cancelled.
@@ -57,7 +57,7 @@ public struct Hub: Sendable {
       let server = HubServer(client: client, id: id, environment: environment, backoff: backoff)
       let listing: HubListing
       do {
-        listing = try await server.listing()
+        listing = try await self.listing(from: server, selection)
       } catch let error as HubError {
         if let folder = await cached(id, selection) { return folder }
         guard case .unreachable(let cause, let address) = error.reason else { throw error }
@@ -66,6 +66,23 @@ public struct Hub: Sendable {
       let download = HubDownload(server: server, listing: listing, cache: HubCache(id, root: environment.cache))
       return try await download.run(selection, report)
     }
+  }
+
+  /// What the repository has: at the commit that the cache has whole but for files of which nobody has asked whether they are there, so
+  /// that a model in use is no other one tomorrow; else at the newest one.
+  private func listing(from server: HubServer, _ selection: HubSelection) async throws -> HubListing {
+    let cache = HubCache(server.id, root: environment.cache)
+    if let commit = cache.commit {
+      let plan = try? await HubPlan(selection, of: CachedFiles(cache: cache, commit: commit, isAll: false))
+      if plan?.missing.isEmpty == true {
+        do {
+          return try await server.listing(of: commit)
+        } catch let error as HubError where error.reason == .notFound(endpoint: environment.endpoint) {
+          // The commit is gone from the hub.
+        }
+      }
+    }
+    return try await server.listing()
   }
 
   /// The error that names what is missing.

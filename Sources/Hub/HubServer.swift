@@ -44,8 +44,9 @@ struct HubServer {
 
   // MARK: listing
 
-  func listing() async throws -> HubListing {
-    let revision = id.revision.replacing("/", with: "%2F")
+  /// - Parameter commit: nil for the newest one of the id's revision.
+  func listing(of commit: String? = nil) async throws -> HubListing {
+    let revision = (commit ?? id.revision).replacing("/", with: "%2F")
     let address = "\(environment.endpoint)/api/models/\(id.repository)/revision/\(revision)?blobs=true"
     let data = try await repeating(address, progress: { 0 }) {
       let response = try await get(address)

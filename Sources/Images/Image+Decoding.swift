@@ -1,5 +1,6 @@
-import CImage
-import Foundation
+internal import CImage
+internal import Foundation
+internal import SafeTensors
 
 extension Image {
   /// The most pixels that are decoded, 2^28: a few kilobytes of a crafted file can announce terabytes.
@@ -64,7 +65,7 @@ extension Image {
       defer { try? file.close() }
       return try file.read(upToCount: limit).map([UInt8].init) ?? []
     } catch {
-      throw ImageError.unreadable(name: path, reason: "cannot be read (\(error.localizedDescription))")
+      throw ImageError.unreadable(name: path, reason: "cannot be read (\(error.systemReason))")
     }
   }
 }

@@ -1,5 +1,5 @@
-import CImage
-import SafeTensors
+internal import CImage
+internal import SafeTensors
 
 extension Image {
   /// This picture as a PNG file in memory, 8-bit RGB.

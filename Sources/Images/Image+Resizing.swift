@@ -1,4 +1,4 @@
-import Foundation
+internal import Foundation
 
 /// The kernel that `Image.resized` weighs neighbouring pixels with.
 public enum Resampling: String, Codable, Sendable, CaseIterable {

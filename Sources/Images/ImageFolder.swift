@@ -1,4 +1,5 @@
-import Foundation
+internal import Foundation
+internal import SafeTensors
 
 /// The pictures of a folder, sorted by file name (byte by byte, so that every machine agrees), and their prompts.
 ///
@@ -99,7 +100,7 @@ public struct ImageFolder: Sendable {
     do {
       names = try FileManager.default.contentsOfDirectory(atPath: path)
     } catch {
-      throw ImageError.invalidFolder(path: path, reason: "cannot be listed (\(error.localizedDescription))")
+      throw ImageError.invalidFolder(path: path, reason: "cannot be listed (\(error.systemReason))")
     }
     let ignored = ["thumbs.db", "desktop.ini"]
     func isRecord(_ name: String) -> Bool {

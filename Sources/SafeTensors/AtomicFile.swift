@@ -1,9 +1,9 @@
 public import Foundation
 
 #if canImport(Darwin)
-  import Darwin
+  internal import Darwin
 #else
-  import Glibc
+  internal import Glibc
 #endif
 
 /// Files that appear whole or not at all.

@@ -1,4 +1,4 @@
-import OrderedCollections
+internal import OrderedCollections
 
 /// One tensor of a file: what it is and where its bytes lie.
 public struct SafeTensorsEntry: Equatable, Sendable {

@@ -41,6 +41,14 @@ public struct BaseModel: Codable, Sendable, Equatable {
     choices.vae = try choices.vae.map { try hub.local($0, .autoencoder(variant: nil), progress) }
     choices.tokenizer = try choices.tokenizer.map { try hub.local($0, .tokenizers, progress) }
     choices.configuration = try choices.configuration.map { try hub.local($0, .configurations, progress) }
+    if !Paths.exists(source), HubID(source) != nil {
+      do {
+        // A few kilobytes tell what gigabytes would be fetched in vain for.
+        try Checkpoint.check(configurations: hub.local(source, .configurations, progress))
+      } catch is HubError {
+        // What cannot be had is told below, with everything else that cannot.
+      }
+    }
     let path = try hub.local(source, .pipeline(variant: choices.variant), progress)
     var checkpoint = try Checkpoint(path: path, choices)
     if let id = checkpoint.repositoryOfTokenizers.flatMap(HubID.init) {
@@ -88,75 +96,4 @@ struct LocalBase {
 
 extension String {
   fileprivate var resolvingSymlinks: String { URL(filePath: self).resolvingSymlinksInPath().path }
-}
-
-extension Hub {
-  /// Where on this disk that is what a user names by its path or by its id.
-  ///
-  /// A path that is there goes before a model of that id. What is neither is left for others to complain about.
-  func local(
-    _ source: String, _ selection: HubSelection, _ progress: ProgressHandler
-  ) throws -> String {
-    guard !Paths.exists(source), let id = HubID(source) else { return source }
-    let million = 1_000_000
-    let began = ContinuousClock.now
-    var report = ProgressReport(phase: "fetching \(id), in MB", step: 0, total: 0)
-    do {
-      return try waiting {
-        try await snapshot(of: id, selection, report: $0)
-      } progress: { (state: Hub.Progress) in
-        (report.step, report.total) = (state.bytes / million, (state.total + million - 1) / million)
-        if report.step > 0 { report.secondsPerStep = (ContinuousClock.now - began) / .seconds(1) / Double(report.step) }
-        return progress(report)
-      }
-    } catch is CancellationError {
-      throw Interrupted(phase: report.phase, step: report.step, state: environment.cache)
-    }
-  }
-}
-
-/// A LoRA file and how strongly it acts.
-public struct WeightedFile: Codable, Sendable, Equatable {
-  public var path: String
-  public var weight: Double
-
-  public init(_ path: String, weight: Double = 1) {
-    self.path = path
-    self.weight = weight
-  }
-
-  /// Reads `FILE` or `FILE:WEIGHT`. As a file's name may itself hold a colon, what follows the last one counts as a weight
-  /// only if it is a number and there is no file of the whole name.
-  ///
-  /// - Throws: `SettingError` where what follows a file is no number.
-  public init(argument: String) throws(SettingError) {
-    self.init(argument)
-    guard let colon = argument.lastIndex(of: ":"), !Paths.exists(argument) else { return }
-    let (path, text) = (String(argument[..<colon]), String(argument[argument.index(after: colon)...]))
-    if let weight = Double(text) {
-      self.init(path, weight: weight)
-    } else if Paths.exists(path) {
-      throw SettingError("\"\(text)\" is no weight: expected a number, as in \(path):0.8")
-    }
-  }
-
-  func validate() throws(SettingError) { try Demand.finite(weight, "lora \(path):") }
-}
-
-/// Width and height in pixels; nil for the model's own.
-public struct PictureSize: Codable, Sendable, Equatable {
-  public var width: Int?
-  public var height: Int?
-
-  public init(width: Int? = nil, height: Int? = nil) {
-    self.width = width
-    self.height = height
-  }
-
-  private var largest: Int { 32_768 }
-
-  func validate() throws(SettingError) {
-    if let width { try Demand.atLeast(1, width, "width", atMost: largest) }
-    if let height { try Demand.atLeast(1, height, "height", atMost: largest) }
-  }
 }

@@ -274,12 +274,6 @@ import Torch
       (#"{"prediction_type": "sample"}"#, #"supported: "epsilon", "v_prediction""#),
       (#"{"timestep_spacing": "even"}"#, #"supported: "linspace", "leading", "trailing""#),
       (#"{"use_exponential_sigmas": true}"#, "use_exponential_sigmas is true, which is not supported"),
-      (#"{"clip_sample": true}"#, "clip_sample is true"),
-      (
-        #"{"_class_name": "DDIMScheduler"}"#,
-        "clip_sample is absent, which means true for DDIMScheduler, which is not supported; supported: false"
-      ),
-      (#"{"_class_name": "DDPMScheduler"}"#, "clip_sample is absent, which means true for DDPMScheduler"),
       (#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#, #"_class_name is "FlowMatchEulerDiscreteScheduler""#),
       (#"{"trained_betas": [0.1]}"#, "trained_betas is 1 numbers, expected num_train_timesteps = 1000 numbers"),
       (#"{"beta_end": 2}"#, "beta_end is 2.0, expected a variance between 0 and 1"),

@@ -256,7 +256,10 @@ import Torch
         "scheduler/scheduler_config.json", #""epsilon""#, #""sample""#,
         #"scheduler/scheduler_config.json: prediction_type is "sample""#
       ),
-      ("unet/config.json", #""in_channels": 4"#, #""in_channels": 9"#, "in_channels is 9, expected 4, latent_channels"),
+      (
+        "unet/config.json", #""in_channels": 4"#, #""in_channels": 9"#,
+        "in_channels is 9, which is a model for inpainting, expected 4, latent_channels"
+      ),
       (
         "unet/config.json", #""cross_attention_dim": 40"#, #""cross_attention_dim": 768"#,
         "cross_attention_dim is 768, expected 40, hidden_size of text_encoder and text_encoder_2"

@@ -55,9 +55,20 @@ import Testing
     let server = try server()
     for _ in 0..<2 { #expect(try await fetch(server, selection) == cache.snapshot) }
     #expect(try cache.bytes(Self.optional) == model.files[Self.optional])
-    #expect(server.paths == [FakeModel.listing, FakeModel.path(of: Self.optional)])
+    // Of the commit that is there: the branch may have gone on, and with it the model.
+    #expect(server.paths == [FakeModel.listingOfCommit, FakeModel.path(of: Self.optional)])
     let absent = cache.files("\(cache.model)/.no_exist/\(FakeModel.commit)").filter { $0.hasPrefix("tokenizer/") }
     #expect(absent == ["tokenizer/added_tokens.json", "tokenizer/special_tokens_map.json"])
+  }
+
+  @Test("a commit that the hub has no more is asked for under the name of its branch")
+  func forgottenCommit() async throws {
+    try await fillWithoutOptional()
+    let server = try ScriptedServer { [model] request, _ in
+      request.path == FakeModel.listingOfCommit ? Answer(status: 404) : model.answer(request)
+    }
+    #expect(try await fetch(server) == cache.snapshot)
+    #expect(server.paths == [FakeModel.listingOfCommit, FakeModel.listing, FakeModel.path(of: Self.optional)])
   }
 
   @Test("added tokens of which nothing is known are not asked for beside the files that most repositories have")

@@ -8,6 +8,7 @@ public struct FakeModel: Sendable {
   public static let id = HubID("org/tiny")!
   public static let commit = String(repeating: "c0ffee42", count: 5)
   public static let listing = "/api/models/org/tiny/revision/main?blobs=true"
+  public static let listingOfCommit = "/api/models/org/tiny/revision/\(commit)?blobs=true"
 
   public var files: [String: [UInt8]]
 
@@ -62,7 +63,7 @@ public struct FakeModel: Sendable {
 
   /// What the hub answers when all is well.
   public func answer(_ request: Request) -> Answer {
-    if request.path == Self.listing { return Answer(body: Array(listing.utf8)) }
+    if [Self.listing, Self.listingOfCommit].contains(request.path) { return Answer(body: Array(listing.utf8)) }
     guard let name = files.keys.first(where: { Self.path(of: $0) == request.path }), let content = files[name] else {
       return Answer(status: 404)
     }

@@ -1,6 +1,6 @@
-import Foundation
+internal import Foundation
 public import OrderedCollections
-import Tokenization
+internal import Tokenization
 public import Torch
 
 /// A text-to-image model on disk, in whichever layout, with what the user chose for it.
@@ -81,6 +81,13 @@ public struct Checkpoint: Sendable {
     choices.tokenizer == nil ? (layout as? SingleFile)?.repositoryOfTokenizers : nil
   }
 
+  /// Refuses a model in diffusers' layout that is none of those here by its configurations, before its weights are fetched.
+  ///
+  /// - Throws: `CheckpointError`, `ConfigurationError`.
+  package static func check(configurations path: String) throws {
+    try CheckpointFolder(path: path).checkConfigurations()
+  }
+
   /// What the model consists of and how it was trained.
   func pipeline() throws -> PipelineDescription {
     var pipeline = try layout.pipeline()
@@ -91,6 +98,9 @@ public struct Checkpoint: Sendable {
     }
     return pipeline
   }
+
+  /// The noise levels that the model was trained on; no weight is read for it.
+  package func schedule() throws -> NoiseSchedule { NoiseSchedule(try pipeline().schedule) }
 
   func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> { try layout.unetSource() }
 
@@ -104,8 +114,15 @@ public struct Checkpoint: Sendable {
 
   func vaeSource() throws -> ModelSource<AutoencoderKL.Configuration> {
     guard let chosen = choices.vae else { return try layout.vaeSource() }
-    guard ModelFolder.isFile(chosen) else { return try ModelFolder(path: chosen).vaeSource() }
+    guard ModelFolder.isFile(chosen) else { return try ModelFolder(path: Self.autoencoderFolder(chosen)).vaeSource() }
     return try SingleFile.autoencoder(chosen, try layout.vaeConfiguration())
+  }
+
+  /// A folder with an autoencoder: of a whole model its part.
+  private static func autoencoderFolder(_ path: String) -> String {
+    let part = "\(path)/\(CheckpointFolder.autoencoder)"
+    let isWhole = !ModelFolder.isFile("\(path)/config.json") && ModelFolder.isFile("\(part)/config.json")
+    return isWhole ? part : path
   }
 
   /// The U-Net and its weights.
@@ -154,7 +171,9 @@ public struct Checkpoint: Sendable {
   /// The files that the model is made of: of several precisions of a part, those of the one that is read.
   public var files: [String] {
     var found = (layout as? CheckpointFolder)?.files ?? [path]
-    if let vae = choices.vae { found += (try? ModelFolder(path: vae))?.files(of: CheckpointFolder.autoencoder) ?? [vae] }
+    if let vae = choices.vae {
+      found += (try? ModelFolder(path: Self.autoencoderFolder(vae)))?.files(of: CheckpointFolder.autoencoder) ?? [vae]
+    }
     if let folder = choices.configuration.flatMap({ try? CheckpointFolder(path: $0) }) { found += folder.descriptions }
     if let folder = choices.tokenizer ?? (layout as? SingleFile)?.folderOfTokenizers {
       found += (try? TokenizerFolders(path: folder))?.files ?? []

@@ -39,6 +39,9 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     return "\(names.count) \(names.count == 1 ? "tensor" : "tensors") \(place) (\(shown)\(names.count > 3 ? ", …" : ""))"
   }
 
+  /// As a shell takes it for one word.
+  private static func quoted(_ path: String) -> String { "'\(path.replacing("'", with: "'\\''"))'" }
+
   /// The folder or file.
   public let path: String
   public let reason: Reason
@@ -71,7 +74,7 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
       \(path): a pickle, which is a program and is not run; convert it where you trust it:
       python -c 'import sys, torch; from safetensors.torch import save_file; d = torch.load(sys.argv[1], "cpu", \
       weights_only=True); save_file({k: v.clone().contiguous() for k, v in d.get("state_dict", d).items() \
-      if torch.is_tensor(v)}, sys.argv[2])' \(path) \((path as NSString).deletingPathExtension).safetensors
+      if torch.is_tensor(v)}, sys.argv[2])' \(Self.quoted(path)) \(Self.quoted((path as NSString).deletingPathExtension + ".safetensors"))
       """
     case .noOriginalCheckpoint(let keys):
       "\(path): no whole model of Stable Diffusion 1.x, 2.x or XL; expected a U-Net (model.diffusion_model.…) with text encoders "

@@ -1,5 +1,5 @@
-import OrderedCollections
-import Tokenization
+internal import OrderedCollections
+internal import Tokenization
 
 /// A whole text-to-image model in diffusers' layout: a folder for each of its parts.
 struct CheckpointFolder: Sendable {
@@ -49,19 +49,46 @@ extension CheckpointFolder: CheckpointLayout {
   private func familyAndIndex() throws -> (family: ModelFamily, index: ModelIndex?) {
     let hasIndex = ModelFolder.isFile("\(path)/\(Self.indexFile)")
     let index = try hasIndex ? ModelFolder(path: path).configuration(ModelIndex.self, file: Self.indexFile) : nil
+    // Pipelines of other kinds have no U-Net to look at.
+    let unet = try index == nil ? part("unet").configuration(UNet2DConditionModel.Configuration.self) : nil
+    let family = try ConfigurationError.naming("\(path)/\(Self.indexFile)") { try ModelFamily.detect(index, unet) }
+    if family.textEncoders.count > 1, index?.lacks(family.textEncoders[0].encoder) == true {
+      throw CheckpointError(path: path, reason: .foreign("the refiner of Stable Diffusion XL"))
+    }
+    return (family, index)
+  }
+
+  /// Refuses by its configurations alone a model that is none of those here, before there are any weights.
+  ///
+  /// - Throws: `CheckpointError`, `ConfigurationError`.
+  func checkConfigurations() throws {
+    let family = try pipeline().family
     let unet = try part("unet").configuration(UNet2DConditionModel.Configuration.self)
-    return (try ConfigurationError.naming("\(path)/\(Self.indexFile)") { try ModelFamily.detect(index, unet) }, index)
+    let vae = try vaeConfiguration()
+    try ConfigurationError.naming("\(path)/unet/config.json") { try DiffusionModel.check(unet, channels: vae.latentChannels) }
+    for parts in family.textEncoders { _ = try part(parts.encoder).configuration(CLIPTextModel.Configuration.self) }
   }
 
   func pipeline() throws -> PipelineDescription {
     let (family, index) = try familyAndIndex()
     return PipelineDescription(
-      family: family, schedule: try schedule(),
+      family: family, schedule: try schedule(of: family),
       forceZerosForEmptyPrompt: family.additionEmbedType != nil && index?.forceZerosForEmptyPrompt ?? true)
   }
 
-  func schedule() throws -> NoiseSchedule.Configuration {
-    try part("scheduler").configuration(NoiseSchedule.Configuration.self, file: Self.scheduleFile)
+  /// What the pipeline of the family makes of the file: that of Stable Diffusion 1.x and 2.x sets right what early schedulers were saved
+  /// with (diffusers: pipelines/stable_diffusion/pipeline_stable_diffusion.py __init__), that of XL does not.
+  func schedule(of family: ModelFamily) throws -> NoiseSchedule.Configuration {
+    var schedule = try part("scheduler").configuration(NoiseSchedule.Configuration.self, file: Self.scheduleFile)
+    if family.additionEmbedType == nil {
+      (schedule.stepsOffset, schedule.clipSample) = (1, false)
+    }
+    try ConfigurationError.naming("\(path)/scheduler/\(Self.scheduleFile)") {
+      try ConfigurationError.require(
+        !schedule.clipSample, "clip_sample", "true, as it is for \(schedule.className) where nothing is said",
+        "false, as latents go beyond ±1")
+    }
+    return schedule
   }
 
   func unetSource() throws -> ModelSource<UNet2DConditionModel.Configuration> { try part("unet").unetSource() }

@@ -1,6 +1,6 @@
-import Foundation
+internal import Foundation
 public import OrderedCollections
-import SafeTensors
+internal import SafeTensors
 public import Torch
 
 /// A folder with one model: `config.json` and weights, as diffusers and transformers save them.

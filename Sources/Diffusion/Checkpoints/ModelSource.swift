@@ -1,4 +1,4 @@
-import OrderedCollections
+internal import OrderedCollections
 public import Torch
 
 /// A network that can be loaded: what it is and where its weights are.
@@ -49,8 +49,10 @@ extension ModelSource<AutoencoderKL.Configuration> {
 
 extension ModelSource<CLIPTextModel.Configuration> {
   public func load(dtype: DType, device: Device) throws -> (CLIPTextModel, WeightStore) {
-    // A buffer of 0, 1, 2 … that older files carry.
-    try load(dtype, device, ignoring: { $0 == "text_model.embeddings.position_ids" }) { try CLIPTextModel($0, $1) }
+    // A buffer of 0, 1, 2 … that older files carry, and the projection of a model that does without.
+    try load(dtype, device, ignoring: { ["text_model.embeddings.position_ids", "text_projection.weight"].contains($0) }) {
+      try CLIPTextModel($0, $1)
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-import LayerNames
-import OrderedCollections
-import Torch
+internal import LayerNames
+internal import OrderedCollections
+internal import Torch
 
 /// The tensors of one part of an original checkpoint under the names that its model asks for.
 ///

@@ -1,9 +1,9 @@
-import Foundation
-import LayerNames
-import OrderedCollections
-import SafeTensors
-import Tokenization
-import Torch
+internal import Foundation
+internal import LayerNames
+internal import OrderedCollections
+internal import SafeTensors
+internal import Tokenization
+internal import Torch
 
 /// A whole model in one safetensors file with the names of the original code (sgm, ldm): `model.diffusion_model.…`,
 /// `first_stage_model.…`, and text encoders in `cond_stage_model.…` or `conditioner.embedders.…`.
@@ -30,6 +30,11 @@ struct SingleFile: Sendable {
     else { throw CheckpointError(path: path, reason: .noOriginalCheckpoint(keys: Array(file.keys.prefix(3)))) }
     if let foreign = Self.foreign.first(where: { file.shape(of: $0.key) != nil }) {
       throw CheckpointError(path: path, reason: .foreign(foreign.value))
+    }
+    if let first = file.shape(of: "\(Self.unetPrefix)input_blocks.0.0.weight"), first.count == 4,
+      let kind = OriginalFamily.kind(ofChannels: first[1])
+    {
+      throw CheckpointError(path: path, reason: .foreign(kind))
     }
     var family = try configuration.map { try detected.configured(by: CheckpointFolder(path: $0)) } ?? detected
     prediction = predictionType ?? Self.predictionType(of: file) ?? family.predictionType

@@ -1,5 +1,5 @@
-import Foundation
-import OrderedCollections
+internal import Foundation
+internal import OrderedCollections
 package import Torch
 
 /// The tensors of another collection under the names that the models ask for.

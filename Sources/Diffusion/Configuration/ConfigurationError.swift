@@ -40,11 +40,11 @@ public struct ConfigurationError: Error, CustomStringConvertible, Equatable {
     }
   }
 
-  /// Checks a condition that settings must fulfil.
   /// Channels and layers of which no model has more: beyond them is overflow.
   static let widest = 1 << 20
   static let deepest = 1000
 
+  /// Checks a condition that settings must fulfil.
   package static func require(
     _ condition: Bool, _ key: String, _ found: @autoclosure () -> String, _ expected: @autoclosure () -> String
   ) throws {

@@ -25,9 +25,9 @@ public struct ModelFamily: Sendable {
   ///
   /// - Parameter index: `model_index.json`; nil where there is none, then the U-Net decides.
   /// - Throws: `ConfigurationError` for a pipeline of another kind.
-  static func detect(_ index: ModelIndex?, _ unet: UNet2DConditionModel.Configuration) throws -> ModelFamily {
+  static func detect(_ index: ModelIndex?, _ unet: UNet2DConditionModel.Configuration?) throws -> ModelFamily {
     guard let className = index?.className else {
-      return unet.additionEmbedType == nil ? .stableDiffusion1 : .stableDiffusionXL
+      return unet?.additionEmbedType == nil ? .stableDiffusion1 : .stableDiffusionXL
     }
     guard let family = all.first(where: { $0.pipelineClasses.contains(className) }) else {
       let supported = all.flatMap(\.pipelineClasses).map { "\"\($0)\"" }
@@ -42,15 +42,22 @@ struct ModelIndex: Decodable {
   var className: String
   /// Whether no negative prompt means zeros instead of the states of an empty text.
   var forceZerosForEmptyPrompt: Bool
+  /// The first text encoder of two; twice null where a model does without.
+  private var textEncoder: [String?]?
+
+  /// Whether it says that the model has no such part.
+  func lacks(_ part: String) -> Bool { part == CodingKeys.textEncoder.rawValue && textEncoder == [nil, nil] }
 
   private enum CodingKeys: String, CodingKey {
     case className = "_class_name"
     case forceZerosForEmptyPrompt = "force_zeros_for_empty_prompt"
+    case textEncoder = "text_encoder"
   }
 
   init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     className = try container.decode(String.self, forKey: .className)
     forceZerosForEmptyPrompt = try container.setting(.forceZerosForEmptyPrompt, default: true)
+    textEncoder = try? container.decodeIfPresent([String?].self, forKey: .textEncoder)
   }
 }

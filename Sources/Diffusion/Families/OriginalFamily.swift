@@ -1,5 +1,5 @@
 package import LayerNames
-import OrderedCollections
+internal import OrderedCollections
 
 /// A family as its makers publish it: one file with original names, which does not say what the parts are.
 ///
@@ -91,10 +91,22 @@ package struct OriginalFamily: Sendable {
       configured.textEncoders[index].configuration = try folder.part(parts.encoder)
         .configuration(CLIPTextModel.Configuration.self)
     }
-    configured.schedule = try folder.schedule()
+    configured.schedule = try folder.schedule(of: family)
     configured.predictionType = configured.schedule.predictionType
     configured.forceZerosForEmptyPrompt = try folder.pipeline().forceZerosForEmptyPrompt
     return configured
+  }
+}
+
+extension OriginalFamily {
+  /// What a U-Net is for that is given more channels than those of a noisy picture.
+  static func kind(ofChannels channels: Int) -> String? {
+    switch channels {
+    case 5: "a model that is given depth"
+    case 8: "a model that edits pictures (instruct-pix2pix)"
+    case 9: "a model for inpainting"
+    default: nil
+    }
   }
 }
 

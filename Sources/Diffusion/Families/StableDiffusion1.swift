@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 extension ModelFamily {
   /// Stable Diffusion 1.x and 2.x: the last states of one text encoder (diffusers:

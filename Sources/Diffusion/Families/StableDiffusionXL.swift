@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 extension ModelFamily {
   /// Two text encoders: their last states but one side by side, and the pooled text of the second (diffusers:

@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 /// Single-head attention over the pixels of a feature map, with a group norm before and a shortcut around it
 /// (diffusers: models/attention_processor.py Attention with residual_connection).

@@ -1,5 +1,5 @@
-import Foundation
-import Torch
+internal import Foundation
+internal import Torch
 
 /// Sinusoids of timesteps or sizes (diffusers: models/embeddings.py Timesteps, get_timestep_embedding).
 struct Timesteps {

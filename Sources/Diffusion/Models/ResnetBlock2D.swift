@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 /// Two convolutions with group norms, the time embedding added between them, and a shortcut around both
 /// (diffusers: models/resnet.py ResnetBlock2D).

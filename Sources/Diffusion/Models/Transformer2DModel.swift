@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 /// Multi-head attention (diffusers: models/attention_processor.py Attention with AttnProcessor2_0).
 final class Attention {

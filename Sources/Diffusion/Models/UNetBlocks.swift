@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 /// What every block of a U-Net receives beside its feature map.
 struct UNetConditions {

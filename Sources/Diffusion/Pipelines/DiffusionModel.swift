@@ -97,6 +97,15 @@ extension DiffusionModel {
       words > tokenizer.largestID, "vocab_size", "\(words)", "at least \(tokenizer.largestID + 1), the ids of \(folder)")
   }
 
+  /// - Parameter channels: of the autoencoder's latents.
+  static func check(_ unet: UNet2DConditionModel.Configuration, channels expected: Int) throws {
+    for (key, channels) in [("in_channels", unet.inChannels), ("out_channels", unet.outChannels)] {
+      let kind = key == "in_channels" ? OriginalFamily.kind(ofChannels: channels).map { ", which is \($0)" } ?? "" : ""
+      try ConfigurationError.require(
+        channels == expected, key, "\(channels)\(kind)", "\(expected), latent_channels of the autoencoder")
+    }
+  }
+
   private static func check(_ vae: AutoencoderKL.Configuration) throws {
     for (key, channels) in [("in_channels", vae.inChannels), ("out_channels", vae.outChannels)] {
       try ConfigurationError.require(channels == 3, key, "\(channels)", "3, the colours of a picture")
@@ -111,11 +120,7 @@ extension DiffusionModel {
     try ConfigurationError.require(
       unet.additionEmbedType == family.additionEmbedType, "addition_embed_type", name(unet.additionEmbedType),
       "\(name(family.additionEmbedType)), as in all models of the family \(family.name)")
-    for (key, channels) in [("in_channels", unet.inChannels), ("out_channels", unet.outChannels)] {
-      try ConfigurationError.require(
-        channels == vae.configuration.latentChannels, key, "\(channels)",
-        "\(vae.configuration.latentChannels), latent_channels of \(vae.file)")
-    }
+    try check(unet, channels: vae.configuration.latentChannels)
     if family.additionEmbedType == .textTime, let last = textEncoders.last, let parts = family.textEncoders.last {
       try ConfigurationError.require(
         last.withProjection, "addition_embed_type", "\"text_time\"",

@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 extension Sampler {
   /// DDIM without fresh noise, which is Euler's method through other levels (arXiv 2010.02502, equation 12 with η = 0).

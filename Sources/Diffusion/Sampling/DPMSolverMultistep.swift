@@ -1,5 +1,5 @@
-import Foundation
-import Torch
+internal import Foundation
+internal import Torch
 
 extension Sampler {
   /// DPM-Solver++(2M) with Karras spacing: `DPMSolverMultistepScheduler(use_karras_sigmas=True)` with its defaults

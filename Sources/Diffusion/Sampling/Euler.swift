@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 extension Sampler {
   /// Euler's method in σ (arXiv 2206.00364, algorithm 1 without its second-order correction).

@@ -1,4 +1,4 @@
-import Torch
+internal import Torch
 
 extension Sampler {
   /// Euler's method that goes below each level and comes back up with fresh noise.

@@ -1,5 +1,5 @@
-import Foundation
-import Torch
+internal import Foundation
+internal import Torch
 
 /// One call of the network: from a noisy sample to a less noisy one.
 public struct SamplingStep: Sendable, Equatable {
