@@ -84,7 +84,8 @@ import Workflows
       ("{name: x, zip: {steps: -1}}", "row \"x\": zip.steps: found -1; expected 0 or more"),
       ("{name: x, zip: {initial-value: 1e300}}", "row \"x\": zip.initial-value: found 1e+300; expected a number from -1000"),
       ("{name: x, zip: {references: drawn, reference-count: 0}}", "row \"x\": zip.reference-count: found 0; expected 1 or more"),
-      ("{name: x, joint: {prior: -1, batch: 0}}", "row \"x\": joint.batch: found 0; expected 1 or more"),
+      ("{name: x, joint: {batch: 0}}", "row \"x\": joint.batch: found 0; expected 1 or more"),
+      ("{name: x, joint: {prior: -1}}", "row \"x\": joint.prior: found -1; expected 0 to "),
       (
         "{name: x, merge: ties, options: {density: 2}}",
         "row \"x\": options.density: found 2.0; expected a number above 0 and at most 1"

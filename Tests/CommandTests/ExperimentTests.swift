@@ -74,8 +74,8 @@ import Workflows
         && results.pairs == ["cat-notebook"])
     #expect(
       results.columns == [
-        "subject", "style", "subject (placed)", "context (placed)", "subject (subject)", "style (style)", "subject error",
-        "style error",
+        "subject", "style", "subject in places", "place", "subject, subject's prompt", "style, style's prompt", "subject's error",
+        "style's error",
       ])
     #expect(results.rows[0].figures.suffix(2).allSatisfy { abs($0.score.mean - 1) < 1e-6 }, "without LoRAs, all is missing")
     #expect(results.rows.allSatisfy { $0.figures[0].score.count == 2 && $0.figures[0].score.mean > 0 })
@@ -119,7 +119,7 @@ import Workflows
     try #require(fewer.status == 0, "\(fewer.errors)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder(pictures)).sorted() == ["0001-seed1000.png", "run.json"])
     let left = try self.results()
-    #expect(left.columns == results.columns.filter { !$0.contains("placed") })
+    #expect(left.columns == results.columns.filter { !$0.contains("place") })
     #expect(left.rows.allSatisfy { $0.figures[0].score.count == 1 })
   }
 
@@ -187,8 +187,9 @@ import Workflows
     let results = try results()
     #expect(
       results.columns == [
-        "CLIP-I", "DINO", "CLIP-T", "DINO (placed)", "CLIP-T (placed)", "DINO (subject)", "CLIP-I (style)", "CLIP-T (style)",
-        "subject error", "style error",
+        "CLIP-I", "DINO", "CLIP-T", "DINO in places", "CLIP-T in places", "DINO, subject's prompt", "CLIP-I, style's prompt",
+        "CLIP-T, style's prompt",
+        "subject's error", "style's error",
       ])
     let json = folder("scores.json")
     try Binary.succeed(
@@ -225,7 +226,7 @@ import Workflows
   @Test(
     "a description that cannot be run",
     arguments: [
-      ("pictures: 2", "picture: 2", "picture: no such setting; known are base, examples"),
+      ("pictures: 2", "picture: 2", "picture: no such setting; known are base, width, height, examples"),
       ("subjects: [cat, dog]", "subjects: [cow]", "subjects[1]: there is no example subject \"cow\"; choose one of cat, robot"),
       (
         "steps: 1, learning-rate", "steps: many, learning-rate", "training.subject.steps: found \"many\"; expected a whole number"

@@ -9,6 +9,8 @@ struct CollectPictures: Workflow {
 
   struct Source: Codable, Sendable, Equatable {
     var pictures: PictureSource
+    /// How many of them, the first ones; nil for all.
+    var count: Int?
     /// How often each of its pictures is there.
     var copies: Int
   }
@@ -18,19 +20,21 @@ struct CollectPictures: Workflow {
 
   func validate() throws {
     guard !sources.isEmpty else { throw SettingError("there is nothing to collect; expected pictures") }
-    for source in sources { try Demand.atLeast(1, source.copies, "copies") }
+    for source in sources {
+      try Demand.atLeast(1, source.copies, "copies")
+      if let count = source.count { try Demand.atLeast(1, count, "count") }
+    }
   }
 
   /// - Returns: the paths of the pictures and their captions.
-  func run(progress: ProgressHandler) throws -> [String] {
-    try validate()
+  func perform(progress: ProgressHandler) throws -> [String] {
     let began = ContinuousClock.now
     // What an earlier run has left would be trained on, too.
     if Paths.exists(output) { try FileManager.default.removeItem(atPath: output) }
     try Paths.makeFolder(output)
     var (inputs, files): ([FileDigest], [String]) = ([], [])
     for (number, source) in sources.enumerated() {
-      let content = try source.pictures.load(promptOption: "prompt")
+      let content = try source.pictures.load(promptOption: "prompt").first(source.count)
       inputs += content.inputs
       for (index, (image, prompt)) in zip(content.images, content.prompts).enumerated() {
         for copy in 0..<source.copies {

@@ -2,6 +2,7 @@ internal import Diffusion
 internal import Foundation
 internal import LoRA
 internal import Merging
+internal import SafeTensors
 internal import Toybox
 internal import Torch
 internal import Yams
@@ -15,7 +16,7 @@ extension Experiment {
     do {
       text = try String(contentsOfFile: path, encoding: .utf8)
     } catch {
-      throw SettingError("\(path): cannot be read (\(error.localizedDescription)); expected a YAML file in UTF-8")
+      throw SettingError("\(path): cannot be read (\(error.systemReason)); expected a YAML file in UTF-8")
     }
     do {
       try self.init(yaml: text)
@@ -27,7 +28,8 @@ extension Experiment {
 
   init(yaml text: String) throws {
     let file = try YAMLMapping(yaml: text)
-    base = try file.required("base", file.text)
+    base = try file.required("base", file.base)
+    size = PictureSize(width: try file.whole("width"), height: try file.whole("height"))
     let examples = try file.text("examples") ?? "Examples/Toybox"
     subjects = try file.required("subjects") { key in
       try file.list(key) { try Material.read($0, .subject, examples: examples, at: $1) }
@@ -181,17 +183,33 @@ extension Experiment.Sampling {
     guidance = try mapping.number("guidance") ?? guidance
     seed = try mapping.seed("seed") ?? seed
     batch = try mapping.whole("batch") ?? batch
-    if let name = try mapping.text("dtype") {
-      guard let dtype = DType(named: name), [.float32, .bfloat16, .float16].contains(dtype) else {
-        throw SettingError("sampling.dtype: found \(name); expected float32, bfloat16 or float16")
-      }
-      self.dtype = dtype
-    }
+    dtype = try mapping.dtype("dtype", at: "sampling")
     try mapping.finish()
   }
 }
 
 extension YAMLMapping {
+  /// A base by its path or id alone, or with what `--variant`, `--vae`, `--tokenizer` and `--dtype` say of it.
+  func base(_ key: String) throws -> BaseModel? {
+    if let source = try? text(key) { return BaseModel(source) }
+    guard let mapping = try mapping(key) else { return nil }
+    let base = BaseModel(
+      try mapping.required("source", mapping.text),
+      choices: .init(
+        variant: try mapping.text("variant"), vae: try mapping.text("vae"), tokenizer: try mapping.text("tokenizer")),
+      dtype: try mapping.dtype("dtype", at: key) ?? .float32)
+    try mapping.finish()
+    return base
+  }
+
+  func dtype(_ key: String, at place: String) throws -> DType? {
+    guard let name = try text(key) else { return nil }
+    guard let dtype = DType(named: name), [.float32, .bfloat16, .float16].contains(dtype) else {
+      throw SettingError("\(place).\(key): found \(name); expected float32, bfloat16 or float16")
+    }
+    return dtype
+  }
+
   func seed(_ key: String) throws -> UInt64? {
     guard let value = try whole(key) else { return nil }
     guard let seed = UInt64(exactly: value) else { throw SettingError("\(key): found \(value); expected 0 or more") }

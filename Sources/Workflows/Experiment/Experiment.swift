@@ -91,8 +91,8 @@ public struct Experiment: Codable, Sendable {
     public var seed: UInt64 = 1000
     /// Pictures drawn at once.
     public var batch = 1
-    /// In which pictures are drawn; all else is done in float32.
-    public var dtype = DType.float32
+    /// In which pictures are drawn; that of the base when nil.
+    public var dtype: DType?
   }
 
   /// Models that give the paper's scores (`EvaluatePictures`).
@@ -103,7 +103,10 @@ public struct Experiment: Codable, Sendable {
     public var dino: String?
   }
 
-  public var base: String
+  /// In `dtype` LoRAs are trained, zipped and compared; `Sampling` has that of pictures.
+  public var base: BaseModel
+  /// Of all pictures: those that LoRAs are trained on and asked about, and those that are drawn.
+  public var size = PictureSize()
   public var subjects: [Material]
   public var styles: [Material]
   /// By name, subject first; every subject with every style when nil.
@@ -214,6 +217,10 @@ extension Experiment {
 
   /// - Throws: `SettingError` with the first thing that makes no sense.
   public func validate() throws {
+    try SettingPlace().naming {
+      try base.validate()
+      try size.validate()
+    }
     func unique(_ names: [String], _ what: String) throws {
       guard !names.isEmpty else { throw SettingError("\(what): expected at least one") }
       for (index, name) in names.enumerated() {
@@ -249,7 +256,16 @@ extension Experiment {
     guard rows.contains(where: { $0.name == reference }) else {
       throw SettingError("compared-with: \"\(reference)\" is none of the rows (\(rows.map(\.name).joined(separator: ", ")))")
     }
-    for row in rows { try row.validate(among: rows) }
+    for row in rows {
+      try row.validate(among: rows)
+      guard let joint = row.joint else { continue }
+      let drawn = min(subjectTraining.prior, styleTraining.prior)
+      guard (0...max(drawn, 0)).contains(joint.prior) else {
+        throw SettingError(
+          "\(row.title): joint.prior: found \(joint.prior); expected 0 to \(drawn), as training.subject and training.style draw so many "
+            + "of their classes")
+      }
+    }
     if let encoders, encoders.clip == nil, encoders.dino == nil {
       throw SettingError("encoders: found none; expected clip, dino or both")
     }

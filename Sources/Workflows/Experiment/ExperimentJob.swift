@@ -1,10 +1,24 @@
 internal import Foundation
+internal import Images
 internal import Merging
+internal import SafeTensors
 internal import Training
 
 /// A workflow of an experiment. It is done when its record says so: with these settings, from all the files that it would read
 /// and as they still are, to files that are still there.
 struct ExperimentJob {
+  /// Pictures that an earlier job makes.
+  struct Folder {
+    let path: String
+    /// How many of them are read, the first ones; nil for all.
+    var count: Int?
+
+    fileprivate var files: [String] {
+      let names = (try? ImageFolder.pictureNames(in: path)) ?? []
+      return names.prefix(count ?? names.count).map { "\(path)/\($0)" }
+    }
+  }
+
   let title: String
   /// What jobs of a kind take tells how long the others will.
   let kind: String
@@ -16,9 +30,11 @@ struct ExperimentJob {
 
   /// - Parameters:
   ///   - reads: files that it will read, among others.
+  ///   - pictures: folders that it will read, of which a record may know less than there is by now.
   ///   - folder: that belongs to it alone. What an interrupted run has left there would pass for its own.
   init<Work: Workflow>(
-    _ title: String, _ work: Work, needs: [Int], record: String, reads: [String], clearing folder: String?, files: FileDigests
+    _ title: String, _ work: Work, needs: [Int], record: String, reads: [String], pictures: [Folder],
+    clearing folder: String?, files: FileDigests
   ) {
     self.title = title
     self.needs = needs
@@ -26,8 +42,8 @@ struct ExperimentJob {
     secondsIfDone = {
       guard let bytes = FileManager.default.contents(atPath: record),
         let found = try? JSONDecoder().decode(RunRecord<Work>.self, from: bytes), found.isPartial != true,
-        let (before, now) = try? (JSON.text(found.settings), JSON.text(work)), before == now,
-        Set(reads).isSubset(of: found.inputs.map(\.path)),
+        let (before, now) = try? (JSONText.pretty(found.settings), JSONText.pretty(work)), before == now,
+        Set(reads + pictures.flatMap(\.files)).isSubset(of: found.inputs.map(\.path)),
         (found.inputs + found.outputs).allSatisfy({ files.digest(of: $0.path) == $0 })
       else { return nil }
       return found.seconds
@@ -39,19 +55,10 @@ struct ExperimentJob {
         _ = try work.run(progress: progress)
       } catch let error {
         // Saved by a run that was stopped before the experiment's file was changed.
-        guard let state = Self.foreignState(error) else { throw error }
-        try FileManager.default.removeItem(atPath: state)
+        guard let refusal = error as? StateError, refusal.mayBeDeleted else { throw error }
+        try FileManager.default.removeItem(atPath: refusal.path)
         _ = try work.run(progress: progress)
       }
-    }
-  }
-
-  /// The saved state that a run refuses to go on from because it is of other settings; nil for any other error.
-  private static func foreignState(_ error: any Error) -> String? {
-    switch error {
-    case let error as StateError: error.mayBeDeleted ? error.path : nil
-    case MergeError.otherRun(let path, _): path
-    default: nil
     }
   }
 }
@@ -76,7 +83,7 @@ struct JobProducts {
 
   /// The jobs so far whose products, or folders of them, are named in the settings of this one.
   func makers(for work: some Workflow) throws -> [Int] {
-    let settings = try JSONSerialization.jsonObject(with: Data(JSON.text(work).utf8))
+    let settings = try JSONSerialization.jsonObject(with: Data(JSONText.pretty(work).utf8))
     let named = strings(in: settings).filter { $0.hasPrefix("\(folder)/") }
     return Set(named.flatMap { ([$0] + parents(of: $0)).flatMap { makers[$0] ?? [] } + (makersInside[$0] ?? []) }).sorted()
   }

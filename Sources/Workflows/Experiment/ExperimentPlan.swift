@@ -9,7 +9,7 @@ internal import Training
 /// An experiment as jobs, in an order in which everything is there when it is needed.
 ///
 ///     OUT/loras/subject-dog.safetensors             a LoRA of each material, with its record
-///     OUT/prior/dog                                 what the base draws of its class
+///     OUT/prior/dog-3c1f09ab                        what the base draws of its class, from this prompt and seed
 ///     OUT/references                                what LoRAs have drawn for zipping
 ///     OUT/pairs/dog-notebook/ROW/merged.safetensors what a row makes of a pair
 ///     OUT/pairs/dog-notebook/ROW/styled             what is drawn with it
@@ -41,7 +41,13 @@ struct ExperimentPlan {
     }
   }
 
-  private var base: BaseModel { BaseModel(experiment.base) }
+  private var base: BaseModel { experiment.base }
+
+  private func base(drawingIn dtype: DType?) -> BaseModel {
+    var base = base
+    base.dtype = dtype ?? base.dtype
+    return base
+  }
 
   static func folder(_ row: Experiment.Row, of pair: Experiment.Pair, in output: String) -> String {
     "\(output)/pairs/\(pair.name)/\(row.folder)"
@@ -53,11 +59,12 @@ struct ExperimentPlan {
   ///   - place: of its settings in the file.
   ///   - folders: that it puts files into, beside what its record is of.
   ///   - materials: whose pictures it reads.
+  ///   - drawn: what it reads that others have drawn or collected.
   ///   - clearing: a folder that belongs to it alone.
   /// - Throws: `SettingError` of a job that could not run, before any other has.
   private mutating func add<Work: Workflow>(
     _ title: String, _ work: Work, at place: SettingPlace = .init(), record: String, folders: [String] = [],
-    reading materials: [Experiment.Material] = [], clearing: String? = nil
+    reading materials: [Experiment.Material] = [], drawn: [ExperimentJob.Folder] = [], clearing: String? = nil
   ) throws {
     try place.naming { try work.validate() }
     guard records.insert(record).inserted else { return }
@@ -66,7 +73,8 @@ struct ExperimentPlan {
     products.add([String(product)] + folders, of: jobs.count)
     let reads = try materials.flatMap { try pictures(of: $0) }
     jobs.append(
-      ExperimentJob(title, work, needs: needs, record: record, reads: reads, clearing: clearing, files: files))
+      ExperimentJob(
+        title, work, needs: needs, record: record, reads: reads, pictures: drawn, clearing: clearing, files: files))
   }
 
   /// Paths of a material's pictures.
@@ -93,26 +101,37 @@ struct ExperimentPlan {
     try add(
       "thinning the LoRA of \(material.name)",
       SparsifyAdapter(
-        input: AdapterInput(whole, base: experiment.base), sparsity: sparsity, output: AdapterOutput(file, overwrite: true)),
+        input: AdapterInput(whole, base: experiment.base.source), sparsity: sparsity, output: AdapterOutput(file, overwrite: true)
+      ),
       record: Paths.record(of: file))
     return file
   }
 
-  private func prior(_ material: Experiment.Material) -> String { "\(output)/prior/\(material.name)" }
+  private func training(_ role: Experiment.Role) -> Experiment.Training {
+    role == .subject ? experiment.subjectTraining : experiment.styleTraining
+  }
+
+  /// Named by all that its pictures depend on, so that those of another prompt or seed are never among them.
+  private func prior(_ material: Experiment.Material, _ role: Experiment.Role) -> String {
+    "\(output)/prior/\(material.name)-\(FileDigest.ofTexts([material.classPrompt, "\(training(role).seed)"]).prefix(8))"
+  }
 
   private mutating func train(
     _ material: Experiment.Material, _ role: Experiment.Role
   ) throws {
-    let training = role == .subject ? experiment.subjectTraining : experiment.styleTraining
+    let training = training(role)
     let file = lora(material, role)
-    let prior = PriorPictures(folder: prior(material), prompt: material.classPrompt, count: training.prior)
+    let folder = prior(material, role)
+    let prior = PriorPictures(folder: folder, prompt: material.classPrompt, count: training.prior)
     try add(
       "training the LoRA of \(material.name)",
       TrainAdapter(
-        base: base, pictures: PictureSource(material.images, prompt: material.prompt), training: training.options,
+        base: base, pictures: PictureSource(material.images, prompt: material.prompt), size: experiment.size,
+        training: training.options,
         prior: training.prior > 0 ? prior : nil, output: AdapterOutput(file, overwrite: true)),
       at: SettingPlace(section: "training.\(role.rawValue)", names: Self.trainingNames), record: Paths.record(of: file),
-      folders: training.prior > 0 ? [self.prior(material)] : [], reading: [material])
+      folders: training.prior > 0 ? [folder] : [], reading: [material],
+      drawn: training.prior > 0 ? [.init(path: folder, count: training.prior)] : [])
   }
 
   private static let trainingNames = ["prior-count": "prior"]
@@ -137,20 +156,25 @@ struct ExperimentPlan {
       "collecting \(pair.name)", CollectPictures(sources: sources, output: collected), record: Paths.record(of: collected),
       reading: both)
     var prior: PriorPictures?
-    if experiment.subjectTraining.prior > 0, experiment.styleTraining.prior > 0, training.prior > 0 {
-      let classes = both.map {
-        CollectPictures.Source(pictures: PictureSource(self.prior($0), prompt: $0.classPrompt), copies: 1)
+    if training.prior > 0 {
+      let folders = zip(both, Experiment.Role.allCases).map { self.prior($0, $1) }
+      let classes = zip(both, folders).map { material, folder in
+        CollectPictures.Source(
+          pictures: PictureSource(folder, prompt: material.classPrompt), count: training.prior, copies: 1)
       }
       let collected = "\(folder)-prior"
-      try add("collecting classes", CollectPictures(sources: classes, output: collected), record: Paths.record(of: collected))
+      try add(
+        "collecting classes", CollectPictures(sources: classes, output: collected), record: Paths.record(of: collected),
+        drawn: folders.map { .init(path: $0, count: training.prior) })
       prior = PriorPictures(folder: collected)
     }
     try add(
       "training one LoRA of \(pair.name)",
       TrainAdapter(
-        base: base, pictures: PictureSource(collected), training: training.options, prior: prior,
+        base: base, pictures: PictureSource(collected), size: experiment.size, training: training.options, prior: prior,
         output: AdapterOutput(file, overwrite: true)),
-      at: SettingPlace(owner: row.title, section: "joint", names: Self.trainingNames), record: Paths.record(of: file))
+      at: SettingPlace(owner: row.title, section: "joint", names: Self.trainingNames), record: Paths.record(of: file),
+      drawn: [.init(path: collected)] + (prior?.folder.map { [.init(path: $0)] } ?? []))
   }
 
   // MARK: Rows
@@ -166,8 +190,9 @@ struct ExperimentPlan {
       try add(
         "drawing \(pair.name) by \(row.name)",
         GenerateImages(
-          base: BaseModel(experiment.base, dtype: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
-          sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, seed: sampling.seed,
+          base: base(drawingIn: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
+          sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, size: experiment.size,
+          seed: sampling.seed,
           count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true),
         at: SettingPlace(section: "sampling"), record: "\(pictures)/run.json", clearing: pictures)
       let scores = ExperimentScores.file(exhibit, in: folder)
@@ -175,7 +200,7 @@ struct ExperimentPlan {
         let compared = [(evaluation.subjectImages, pair.subject), (evaluation.styleImages, pair.style)]
         try add(
           "evaluating \(pair.name) by \(row.name)", evaluation, record: Paths.record(of: scores),
-          reading: compared.filter { $0.0 != nil }.map(\.1))
+          reading: compared.filter { $0.0 != nil }.map(\.1), drawn: [.init(path: pictures)])
       }
     }
     func side(_ material: Experiment.Material, _ role: Experiment.Role) -> ZipAdapters.Side {
@@ -185,14 +210,14 @@ struct ExperimentPlan {
       "measuring \(pair.name) by \(row.name)",
       MeasureReproduction(
         base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
-        combination: row.combine,
+        combination: row.combine, size: experiment.size,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
       record: Paths.record(of: "\(folder)/reproduction.json"), reading: [pair.subject, pair.style])
     guard experiment.asksOracle else { return }
     try add(
       "judging \(pair.name) by \(row.name)",
       JudgeToybox(
-        base: experiment.base, subject: pair.subject.name, style: pair.style.name, contexts: experiment.contexts,
+        base: experiment.base.source, subject: pair.subject.name, style: pair.style.name, contexts: experiment.contexts,
         pictures: folder), record: Paths.record(of: "\(folder)/scores.json"))
   }
 
@@ -228,7 +253,8 @@ struct ExperimentPlan {
         let replacement = "\(folder(from, pair))/merged.safetensors"
         _ = try loras(from, pair, merged: replacement)
         try add(
-          title, ReplaceLayers(base: experiment.base, lora: source, other: replacement, layers: row.replace, output: output),
+          title,
+          ReplaceLayers(base: experiment.base.source, lora: source, other: replacement, layers: row.replace, output: output),
           record: record)
         return [WeightedFile(merged)]
       }
@@ -254,7 +280,7 @@ struct ExperimentPlan {
       count: zip.referenceCount, guidance: experiment.sampling.guidance, seed: zip.options.seed)
     return ZipAdapters(
       base: base, subject: sides[0], style: sides[1], others: Array(sides[2...]),
-      jointPrompts: zip.usesJointPrompt ? experiment.prompts(.styled, of: pair) : [], batch: zip.batch,
+      jointPrompts: zip.usesJointPrompt ? experiment.prompts(.styled, of: pair) : [], size: experiment.size, batch: zip.batch,
       options: zip.options,
       references: SavedReferences(sampling: references, folder: "\(self.output)/references"), output: output)
   }

@@ -43,8 +43,7 @@ struct JudgeToybox: Workflow {
     }
   }
 
-  func run(progress: ProgressHandler) throws -> ExperimentScores {
-    try validate()
+  func perform(progress: ProgressHandler) throws -> ExperimentScores {
     let began = ContinuousClock.now
     let oracle = try Oracle(base: base)
     var inputs = [try FileDigest(of: Oracle.weights(base: base))]
@@ -63,7 +62,7 @@ struct JudgeToybox: Workflow {
       }
     }
     let file = "\(pictures)/scores.json"
-    try AtomicFile.write(JSON.text(scores) + "\n", to: file, overwrite: true)
+    try AtomicFile.write(JSONText.pretty(scores) + "\n", to: file, overwrite: true)
     try RunRecord(self, inputs: inputs, outputs: [file], began: began)
       .write(to: Paths.record(of: file), overwrite: true)
     return scores
@@ -106,15 +105,5 @@ struct ExampleTruth {
       case .reproduction: preconditionFailure("nothing is drawn for it")
       }
     }
-  }
-}
-
-/// The scores of every picture that one row draws of one pair: by exhibit and measure, in the order of the pictures.
-public struct ExperimentScores: Codable, Sendable, Equatable {
-  private var values: [String: [String: [Double]]] = [:]
-
-  public subscript(exhibit: Experiment.Exhibit, measure: String) -> [Double]? {
-    get { values[exhibit.rawValue]?[measure] }
-    set { values[exhibit.rawValue, default: [:]][measure] = newValue }
   }
 }

@@ -15,6 +15,7 @@ struct MeasureReproduction: Workflow {
   /// What is asked; none is the base alone.
   var merged: [WeightedFile]
   var combination: LoRACombination
+  var size: PictureSize
   /// Inputs of each LoRA, of `batch` noisy pictures each.
   var draws: Int
   var batch: Int
@@ -31,8 +32,7 @@ struct MeasureReproduction: Workflow {
     try Demand.atLeast(1, batch, "batch", atMost: 65_536)
   }
 
-  func run(progress: ProgressHandler) throws -> Reproduction {
-    try validate()
+  func perform(progress: ProgressHandler) throws -> Reproduction {
     let began = ContinuousClock.now
     let base = try base.locate(progress: progress)
     let model = try base.load()
@@ -42,14 +42,20 @@ struct MeasureReproduction: Workflow {
       try AdapterFile(path: file.path).adapter(for: model.projections).scaled(by: weight ?? file.weight)
     }
     let shares = combination.shares(of: merged.map(\.weight))
-    let caches = try sources.map { try $0.pictures!.cache(model, PictureSize(), progress: progress) }
+    let caches = try sources.map { try $0.pictures!.cache(model, size, progress: progress) }
     let asked = try merged.map { try adapter($0, weight: shares == nil ? nil : 1) }
     let loras = try [subject, style].map { try adapter($0.lora) }
     let adaptsText = (asked + loras).contains(where: \.adaptsText)
     let probe = try DiffusionProbe(caches, model: model, adaptsText: adaptsText, batch: batch)
     let result: Reproduction
     do {
-      result = try Reproduction(of: asked, shares: shares, loras: loras, probe: probe, draws: draws, seed: seed)
+      var timer = StepTimer()
+      result = try Reproduction(of: asked, shares: shares, loras: loras, probe: probe, draws: draws, seed: seed) { done, total in
+        timer.tick()
+        let report = ProgressReport(
+          phase: "comparing predictions", step: done, total: total, secondsPerStep: timer.secondsPerStep)
+        guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
+      }
     } catch MergeError.changesNothing(let index) {
       let side = [subject, style][index]
       throw SettingError(
@@ -58,7 +64,7 @@ struct MeasureReproduction: Workflow {
         train it for more steps or with a larger learning-rate (training.\(Experiment.Role.allCases[index].rawValue))
         """)
     }
-    try AtomicFile.write(JSON.text(result) + "\n", to: output, overwrite: true)
+    try AtomicFile.write(JSONText.pretty(result) + "\n", to: output, overwrite: true)
     try RunRecord(self, inputs: inputs, outputs: [output], began: began).write(to: Paths.record(of: output), overwrite: true)
     return result
   }

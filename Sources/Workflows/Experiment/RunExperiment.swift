@@ -1,4 +1,7 @@
+internal import Diffusion
 internal import Foundation
+internal import LoRA
+internal import Merging
 internal import SafeTensors
 internal import Toybox
 public import Torch
@@ -24,24 +27,28 @@ public struct RunExperiment: DistributedWorkflow {
 
   public init(file: String, output: String) {
     self.file = file
-    self.output = output
+    // Records of jobs are compared by their paths.
+    self.output = Paths.tidied(output)
   }
 
   public func validate() throws {}
 
-  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
+  public func perform(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     let began = ContinuousClock.now
     let experiment = try Experiment(contentsOf: file)
     let input = try FileDigest(of: file)
     let jobs: [ExperimentJob]
     do {
       jobs = try ExperimentPlan(experiment, output: output).jobs
+      try checkBase(of: experiment, progress: progress)
       try checkJudges(of: experiment, progress: progress)
     } catch let error as SettingError {
       throw SettingError("\(file): \(error.description)")
     }
     try Paths.makeFolder(output)
     try checkFolder(files: outputs)
+    let lock = processes.isFirst ? try FolderLock(output) : nil
+    defer { lock?.release() }
     try MemoryBudget.$sharers.withValue(processes.size) { try run(jobs, progress: progress, processes: processes) }
     let results = try ExperimentResults(experiment) { row, pair in
       try ExperimentScores(experiment, of: pair, in: ExperimentPlan.folder(row, of: pair, in: output))
@@ -49,7 +56,7 @@ public struct RunExperiment: DistributedWorkflow {
     let files = outputs
     let outcome = Outcome(results: results, report: files[2])
     guard processes.isFirst else { return outcome }
-    try AtomicFile.write(JSON.text(results) + "\n", to: files[0], overwrite: true)
+    try AtomicFile.write(JSONText.pretty(results) + "\n", to: files[0], overwrite: true)
     try AtomicFile.write(results.markdown, to: files[1], overwrite: true)
     try ExperimentReport(experiment: experiment, results: results, output: output).write(page: files[2], grid: files[3])
     try RunRecord(self, inputs: [input], outputs: files, began: began, processes: processes)
@@ -65,12 +72,47 @@ public struct RunExperiment: DistributedWorkflow {
     let reference: String
   }
 
+  /// What run records of all commands have.
+  private struct Record: Decodable {
+    let workflow: String
+  }
+
   /// A report is replaced where it is an experiment's: the first file of one says so.
   private func checkFolder(files: [String]) throws {
+    let record = FileManager.default.contents(atPath: "\(output)/run.json")
+    if let other = record.flatMap({ try? JSONDecoder().decode(Record.self, from: $0) })?.workflow, other != Self.name {
+      throw SettingError(
+        "\(output)/run.json: is the record of ziplora \(other), which would be lost; choose another folder with --output")
+    }
     guard let file = files.first(where: Paths.exists) else { return }
     let results = FileManager.default.contents(atPath: files[0])
     guard results.flatMap({ try? JSONDecoder().decode(Results.self, from: $0) }) != nil else {
       throw SettingError("\(file): is there and of no experiment, which would replace it; choose another folder with --output")
+    }
+  }
+
+  /// What only the base, or LoRAs that are still to be trained, would refuse.
+  private func checkBase(of experiment: Experiment, progress: ProgressHandler) throws {
+    let checkpoint = try experiment.base.locate(progress: progress).checkpoint
+    let sampling = experiment.sampling
+    do {
+      _ = try sampling.sampler.plan(checkpoint.schedule(), steps: sampling.steps)
+    } catch let error as SamplingError {
+      throw SettingError("sampling: \(error)")
+    }
+    let layers = try Experiment.Training().options.targets.paths(in: checkpoint.moduleNames)
+    let ranks = (experiment.subjectTraining.rank, experiment.styleTraining.rank)
+    for row in experiment.rows {
+      if let scope = row.zip?.options.scope, !layers.contains(where: scope.contains) {
+        throw SettingError("\(row.title): zip.scope: found \(scope); LoRAs have layers such as \(layers[0]), and none in it")
+      }
+      for part in row.replace where !layers.contains(where: { ReplaceLayers.lies($0, under: part) }) {
+        throw SettingError("\(row.title): replace: found \(part); LoRAs have layers such as \(layers[0]), and none under it")
+      }
+      if row.merge == LinearMerge().name, ranks.0 != ranks.1 {
+        throw SettingError(
+          "\(row.title): merge: \(LinearMerge().name); found LoRAs of rank \(ranks.0) and \(ranks.1), expected one rank")
+      }
     }
   }
 
@@ -79,10 +121,10 @@ public struct RunExperiment: DistributedWorkflow {
     if let pair = try experiment.allPairs.first {
       try experiment.evaluation(.styled, of: pair, pictures: output, json: output)?.checkModels(progress: progress)
     }
-    let weights = Oracle.weights(base: experiment.base)
+    let weights = Oracle.weights(base: experiment.base.source)
     guard !experiment.asksOracle || Paths.exists(weights) else {
       throw SettingError(
-        "the base \(experiment.base) has no oracle: found no \(weights); judge with encoders, or train it with ziplora toybox train"
+        "the base \(experiment.base.source) has no oracle: found no \(weights); judge with encoders, or train it with ziplora toybox train"
       )
     }
   }
@@ -119,7 +161,7 @@ public struct RunExperiment: DistributedWorkflow {
         let began = ContinuousClock.now
         try tell(job.title)
         if job.secondsIfDone() == nil {
-          try job.run { part in (try? tell(job.title, part)) != nil }
+          try naming(job) { try job.run { part in (try? tell(job.title, part)) != nil } }
           times.add((ContinuousClock.now - began) / .seconds(1), of: job.kind)
         }
         try shared.finish(index)
@@ -130,6 +172,15 @@ public struct RunExperiment: DistributedWorkflow {
       throw error
     }
     _ = progress(ProgressReport(phase: "experiment", step: jobs.count, total: jobs.count))
+  }
+}
+
+/// Runs a job and says with an error which one it was; what the command explains itself is left to it.
+private func naming(_ job: ExperimentJob, _ body: () throws -> Void) throws {
+  do {
+    try body()
+  } catch let error where !(error is Interrupted || error is TorchError || error is AtomicFileError) {
+    throw JobError(title: job.title, cause: error)
   }
 }
 

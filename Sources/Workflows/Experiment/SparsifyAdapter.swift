@@ -18,8 +18,7 @@ struct SparsifyAdapter: Workflow {
     guard sparsity >= 0, sparsity < 1 else { throw SettingError("sparsity", sparsity, expected: "a share from 0 on, below 1") }
   }
 
-  func run(progress: ProgressHandler) throws -> AdapterRewriting {
-    try validate()
+  func perform(progress: ProgressHandler) throws -> AdapterRewriting {
     let began = ContinuousClock.now
     let content = try input.read(progress: progress)
     let thinned = withoutGrad { content.reading.adapter.keepingLargest(density: 1 - sparsity) }
