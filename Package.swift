@@ -246,7 +246,7 @@ let package = Package(
     .testTarget(
       name: "ToyboxTests",
       dependencies: [
-        "Toybox", "Diffusion", "Evaluation", "Images", "SafeTensors", "TestFiles", "Tokenization", "Torch", "Training",
+        "Toybox", "Diffusion", "Evaluation", "Images", "Merging", "SafeTensors", "TestFiles", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),

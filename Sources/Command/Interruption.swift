@@ -8,6 +8,8 @@ enum Interruption {
 
   /// Call once, before the work starts.
   static func watch() {
+    // Here and not first in the handler: what is set up at its first use takes a lock.
+    _ = isAsked
     // Of what ends sessions and containers. `nohup` has the first one ignored, which stays so.
     for end in [SIGHUP, SIGTERM, SIGINT] {
       let former = signal(end, handle)

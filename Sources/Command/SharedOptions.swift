@@ -36,7 +36,9 @@ struct BaseOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Where it computes: cpu, cuda, cuda:1 or mps.", valueName: "device"))
   var device: Device = .cpu
 
-  @Option(help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
   var threads: Int?
 
   var model: BaseModel {
@@ -50,10 +52,12 @@ struct BaseOptions: ParsableArguments {
 }
 
 struct SizeOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Width of the pictures; the base's own when not given.", valueName: "pixels"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Width of the pictures; the base's own when not given.", valueName: "pixels"))
   var width: Int?
 
-  @Option(help: ArgumentHelp("Height of the pictures; the base's own when not given.", valueName: "pixels"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Height of the pictures; the base's own when not given.", valueName: "pixels"))
   var height: Int?
 
   var size: PictureSize { PictureSize(width: width, height: height) }
@@ -100,6 +104,7 @@ struct AdapterOutputOptions<Standard: StandardDialect>: ParsableArguments {
 
 struct MemoryOptions: ParsableArguments {
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "GiB to take at most; blocks that do not fit are computed again in the backward pass. (default: what is free)",
       valueName: "number"))
@@ -113,7 +118,9 @@ struct StateOptions: ParsableArguments {
       valueName: "file"))
   var state: String?
 
-  @Option(help: ArgumentHelp("Seconds between saves of the state; Ctrl-C always saves it.", valueName: "seconds"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Seconds between saves of the state; Ctrl-C always saves it.", valueName: "seconds"))
   var saveEvery = 60.0
 
   var saved: SavedState { SavedState(path: state, every: saveEvery) }

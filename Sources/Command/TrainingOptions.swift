@@ -7,10 +7,12 @@ internal import Training
 struct TrainingOptions: ParsableArguments {
   private static let defaults = DreamBooth.Options()
 
-  @Option(help: ArgumentHelp("Rank of the LoRA.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Rank of the LoRA.", valueName: "n"))
   var rank = defaults.rank
 
-  @Option(help: ArgumentHelp("The LoRA adds alpha / rank · up · down; the rank when not given.", valueName: "number"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("The LoRA adds alpha / rank · up · down; the rank when not given.", valueName: "number"))
   var alpha: Double?
 
   @Option(
@@ -21,28 +23,29 @@ struct TrainingOptions: ParsableArguments {
     transform: { try Targets($0) })
   var targets = defaults.targets
 
-  @Option(help: ArgumentHelp("Updates.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Updates.", valueName: "n"))
   var steps = defaults.steps
 
-  @Option(help: ArgumentHelp("Largest learning rate of AdamW.", valueName: "rate"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Largest learning rate of AdamW.", valueName: "rate"))
   var learningRate = defaults.learningRate.peak
 
   @Option(help: "How the learning rate goes on after the warmup.")
   var schedule = defaults.learningRate.shape
 
-  @Option(help: ArgumentHelp("Steps in which the learning rate rises.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Steps in which the learning rate rises.", valueName: "n"))
   var warmup = defaults.learningRate.warmup
 
-  @Option(help: ArgumentHelp("Weight decay of AdamW.", valueName: "number"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Weight decay of AdamW.", valueName: "number"))
   var weightDecay = defaults.weightDecay
 
-  @Option(help: ArgumentHelp("Pictures of one pass.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Pictures of one pass.", valueName: "n"))
   var batch = defaults.batch
 
-  @Option(help: ArgumentHelp("Passes of one step, to save memory.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Passes of one step, to save memory.", valueName: "n"))
   var accumulation = defaults.accumulation
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Seed of all random numbers; follows from the pictures and their prompts when not given, as LoRAs that begin alike disturb "
         + "each other more.", valueName: "n"))

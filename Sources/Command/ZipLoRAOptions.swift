@@ -121,14 +121,18 @@ struct ReferenceOptions: ParsableArguments {
   private static let defaults = SavedReferences().sampling
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Pictures of each prompt of which a LoRA draws references. (default: \(defaults.count))", valueName: "n"))
   var references: Int?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Sampling steps of these pictures; each gives a reference. (default: \(defaults.steps))", valueName: "n"))
   var referenceSteps: Int?
 
-  @Option(help: ArgumentHelp("Guidance of these pictures. (default: \(defaults.guidance))", valueName: "scale"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Guidance of these pictures. (default: \(defaults.guidance))", valueName: "scale")
+  )
   var referenceGuidance: Double?
 
   @Option(
@@ -179,12 +183,13 @@ struct ZipLoRAOptions: ParsableArguments {
   var method: ZipOptions.Method?
 
   @Option(
-    name: [.customLong("steps"), .customLong("refine")],
+    name: [.customLong("steps"), .customLong("refine")], parsing: .unconditional,
     help: ArgumentHelp(
       "Largest number of updates. (default: \(closedForm.steps); joint: \(joint.steps); paper: \(paper.steps))", valueName: "n"))
   var steps: Int?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       """
       Learning rate of Adam: about how far a coefficient moves in an update. (default: \(closedForm.learningRate), falling to \
@@ -193,6 +198,7 @@ struct ZipLoRAOptions: ParsableArguments {
   var learningRate: Double?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       """
       Batches of noisy pictures of each LoRA that are drawn once, for the closed form and all updates; 0 for new ones in each \
@@ -201,6 +207,7 @@ struct ZipLoRAOptions: ParsableArguments {
   var draws: Int?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Value of all coefficients at the start of --method paper and joint; 1 is direct merge. (default: 1)", valueName: "number"))
   var start: Double?
@@ -224,10 +231,12 @@ struct ZipLoRAOptions: ParsableArguments {
     transform: { try Targets($0) })
   var scope = paper.scope
 
-  @Option(help: ArgumentHelp("Stop when this many steps bring less than 1 % over as many before.", valueName: "steps"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Stop when this many steps bring less than 1 % over as many before.", valueName: "steps"))
   var patience: Int?
 
-  @Option(help: ArgumentHelp("Noisy pictures of each LoRA in a batch.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Noisy pictures of each LoRA in a batch.", valueName: "n"))
   var batch = 1
 
   @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "n"))

@@ -1,6 +1,7 @@
 internal import Foundation
 public import LoRA
 public import OrderedCollections
+internal import SafeTensors
 internal import Torch
 
 /// Which ranks of a merged LoRA came from which of the LoRAs it was made of, and how strongly each acts: what it takes to
@@ -48,10 +49,8 @@ public struct MergeShares: Codable, Sendable, Equatable {
 
   /// As it stands in metadata.
   public var text: String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     // Finite numbers and text always encode.
-    return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    (try? JSONText.compact(self)) ?? ""
   }
 
   /// The same shares with layers under other names.

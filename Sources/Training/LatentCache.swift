@@ -1,7 +1,7 @@
 public import Diffusion
 public import Images
 internal import OrderedCollections
-public import Torch
+internal import Torch
 
 /// Pictures as the autoencoder sees them and prompts as the text encoders see them, computed once for a whole training.
 public struct LatentCache {
@@ -64,18 +64,5 @@ extension SizeConditioning {
     let left = (Double(picture.width) * scale - Double(width)) / 2
     self.init(
       original: (picture.height, picture.width), crop: (Int(top.rounded()), Int(left.rounded())), target: (height, width))
-  }
-}
-
-extension Image {
-  /// [3, height, width] in 0...1, float32.
-  public var tensor: Tensor {
-    Tensor(pixels, shape: [height, width, 3]).permuted(2, 0, 1).to(dtype: .float32) / 255
-  }
-
-  /// - Parameter tensor: [3, height, width] in 0...1.
-  public init(_ tensor: Tensor) {
-    let pixels = (tensor.clamped(min: 0, max: 1) * 255).rounded().permuted(1, 2, 0).bytes()
-    self.init(width: tensor.dim(2), height: tensor.dim(1), pixels: pixels)
   }
 }

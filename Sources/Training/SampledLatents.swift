@@ -37,13 +37,14 @@ public struct SampledLatents: ReferenceLatents {
   /// Draws by DDIM, whose states are noisy latents at timesteps of the training.
   ///
   /// - Parameters:
+  ///   - unfinished: where each picture is kept until all are drawn, and found by a run that goes on; nil for nowhere.
   ///   - processes: those that share the pictures out; each gets all of them.
   /// - Throws: `AttachmentError`, `TextToImageError`, `SamplingError`, `ProcessGroupError`; `Interrupted` when the handler
   ///   answers false.
   public init(
     of adapter: Adapter, prompts: [String], model: DiffusionModel, options: Options = .init(), width: Int? = nil,
-    height: Int? = nil, phase: String = "drawing references", processes: ProcessGroup = ProcessGroup(),
-    progress: ProgressHandler = { _ in true }
+    height: Int? = nil, phase: String = "drawing references", unfinished: Unfinished? = nil,
+    processes: ProcessGroup = ProcessGroup(), progress: ProgressHandler = { _ in true }
   ) throws {
     let size = try model.pictureSize(width: width, height: height)
     let all = prompts.flatMap { Array(repeating: $0, count: options.count) }
@@ -57,6 +58,10 @@ public struct SampledLatents: ReferenceLatents {
     let drawn = Tensor.zeros(shape, dtype: model.dtype, device: model.device)
     try Attachment(adapter, to: model.projections).whileAttached {
       for (done, picture) in turns.enumerated() {
+        if let way = try unfinished?.way(of: picture, shape: Array(shape.dropFirst())) {
+          drawn[picture].copyInPlace(way)
+          continue
+        }
         let request = TextToImage(
           prompts: [all[picture]], sampler: .ddim, steps: options.steps, guidance: options.guidance, width: size.width,
           height: size.height, seed: options.seed &+ UInt64(picture))
@@ -69,10 +74,12 @@ public struct SampledLatents: ReferenceLatents {
             let report = ProgressReport(
               phase: phase, step: done * options.steps + state.step + 1, total: turns.count * options.steps,
               secondsPerStep: timer.secondsPerStep)
-            guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: nil) }
+            guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: unfinished?.folder) }
           }
         }
-        drawn[picture].copyInPlace(Tensor.stacked(way))
+        let whole = Tensor.stacked(way)
+        try unfinished?.keep(whole, of: picture)
+        drawn[picture].copyInPlace(whole)
       }
     }
     // Zeros stand where others have drawn.
@@ -102,11 +109,43 @@ public struct SampledLatents: ReferenceLatents {
 extension SampledLatents {
   private static let format = "ziplora-references"
 
+  /// Files of single pictures, which are worth nothing once all are drawn.
+  public struct Unfinished {
+    let folder: String
+    private let identity: String
+
+    /// - Parameter identity: as for `write`.
+    public init(folder: String, identity: String) { (self.folder, self.identity) = (folder, identity) }
+
+    private func path(_ picture: Int) -> String { "\(folder)/\(identity.prefix(16))-\(picture + 1).safetensors" }
+
+    /// What the network saw of a picture; nil for one that is still to be drawn.
+    fileprivate func way(of picture: Int, shape: [Int]) throws -> Tensor? {
+      let path = path(picture)
+      guard FileManager.default.fileExists(atPath: path) else { return nil }
+      let file = try SafeTensorsCollection(path: path)
+      guard file.file.metadata["identity"] == identity, file.shape(of: "latents") == shape else { return nil }
+      return try file.tensor("latents")
+    }
+
+    fileprivate func keep(_ way: Tensor, of picture: Int) throws {
+      try saveSafeTensors(
+        ["latents": way], metadata: ["format": format, "identity": identity], to: path(picture), overwrite: true)
+    }
+
+    /// Takes the files away.
+    public func remove(pictures: Int) throws {
+      for path in (0..<pictures).map(path) where FileManager.default.fileExists(atPath: path) {
+        try FileManager.default.removeItem(atPath: path)
+      }
+    }
+  }
+
   /// - Parameter identity: of everything they depend on: base, LoRA, prompts, options.
   /// - Throws: `AtomicFileError`.
   public func write(to path: String, identity: String) throws {
     let metadata: OrderedDictionary = [
-      "format": Self.format, "identity": identity, "prompts": String(decoding: try JSONEncoder().encode(prompts), as: UTF8.self),
+      "format": Self.format, "identity": identity, "prompts": try JSONText.compact(prompts),
       "size": "\(size.targetWidth)x\(size.targetHeight)",
     ]
     try saveSafeTensors(["latents": latents, "timesteps": timesteps], metadata: metadata, to: path, overwrite: true)

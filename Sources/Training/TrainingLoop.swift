@@ -124,6 +124,12 @@ public final class TrainingLoop {
     }
   }
 
+  /// Keeps the average of the parameters, where there is one; from here on none is trained.
+  public func finish() {
+    average?.writeToParameters()
+    for parameter in parameters.values { parameter.requiringGrad(false) }
+  }
+
   /// What follows a step.
   ///
   /// - Returns: false where it was asked to stop.
@@ -181,8 +187,8 @@ public final class TrainingLoop {
     tensors["generator"] = generator.state
     tensors["losses"] = Tensor(losses)
     let metadata: OrderedDictionary = [
-      "phase": phase, "step": "\(step)", "options": try encoded(options),
-      "settings": settings.isEmpty ? "" : try encoded(settings), "identity": identity,
+      "phase": phase, "step": "\(step)", "options": try JSONText.compact(options),
+      "settings": settings.isEmpty ? "" : try JSONText.compact(settings), "identity": identity,
     ]
     try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
   }
@@ -250,45 +256,6 @@ extension TrainingLoop.Options {
       "--seed": "\(seed)",
     ]
   }
-}
-
-/// A loss or a gradient that is no longer a number.
-public struct Diverged: Error, CustomStringConvertible {
-  public let phase: String
-  public let step: Int
-  public let learningRate: Double
-
-  public var description: String {
-    "\(phase): the loss or its gradient is not finite at step \(step) (learning rate \(learningRate)); lower the learning rate"
-  }
-}
-
-/// A saved state that does not belong to this run.
-public struct StateError: Error, CustomStringConvertible {
-  public let path: String
-  public let reason: String
-  /// Whether it is a state of such work, which a new start replaces. What is not may be dear to somebody.
-  public let mayBeDeleted: Bool
-
-  public init(path: String, reason: String, mayBeDeleted: Bool = true) {
-    self.path = path
-    self.reason = reason
-    self.mayBeDeleted = mayBeDeleted
-  }
-
-  public var description: String {
-    let remedy =
-      mayBeDeleted
-      ? "Use the settings it was made with, or delete it to start again" : "Choose another file for the state with --state"
-    return "\(path) cannot be continued: \(reason). \(remedy)"
-  }
-}
-
-/// The same text for the same value.
-func encoded<Content: Encodable>(_ value: Content) throws -> String {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys]
-  return String(decoding: try encoder.encode(value), as: UTF8.self)
 }
 
 private func decoded<Content: Decodable>(_ type: Content.Type, _ text: String, _ path: String) throws -> Content {

@@ -18,8 +18,7 @@ public struct ConvertAdapter: Workflow {
     try output.validate()
   }
 
-  public func run(progress: ProgressHandler) throws -> AdapterRewriting {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> AdapterRewriting {
     let began = ContinuousClock.now
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)

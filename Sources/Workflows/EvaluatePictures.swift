@@ -72,8 +72,7 @@ public struct EvaluatePictures: Workflow {
   func checkModels(progress: ProgressHandler) throws { try Judges.check(self, progress) }
 
   /// - Returns: the scores.
-  public func run(progress: ProgressHandler) throws -> PictureScores {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> PictureScores {
     let began = ContinuousClock.now
     if let json { try Paths.checkWritable([json, Paths.record(of: json)], overwrite: overwrite) }
     if let threads { Engine.threads = threads }
@@ -82,7 +81,7 @@ public struct EvaluatePictures: Workflow {
     if let warning = judges.overflow(of: material) { _ = progress(warning) }
     let scores = try material.scores(by: judges, progress)
     if let json {
-      try AtomicFile.write(JSON.text(scores) + "\n", to: json, overwrite: overwrite)
+      try AtomicFile.write(JSONText.pretty(scores) + "\n", to: json, overwrite: overwrite)
       try RunRecord(self, inputs: material.inputs + scores.models.flatMap(\.files), outputs: [json], began: began)
         .write(to: Paths.record(of: json), overwrite: overwrite)
     }

@@ -123,7 +123,7 @@ public struct FileDigestError: Error, CustomStringConvertible, Equatable {
     do {
       return try body()
     } catch {
-      throw FileDigestError(path: path, found: "cannot be read (\(error.localizedDescription))")
+      throw FileDigestError(path: path, found: "cannot be read (\(error.systemReason))")
     }
   }
 }

@@ -90,6 +90,9 @@ public struct GenerateImages: Workflow {
     try combination.validate(loras)
     try Demand.atLeast(1, steps, "steps")
     try Demand.notNegative(guidance, "guidance")
+    guard negativePrompt == nil || guidance > 1 else {
+      throw SettingError("guidance", guidance, expected: "more than 1, as --negative-prompt does nothing without guidance")
+    }
     try Demand.atLeast(1, count, "count")
     try Demand.atLeast(1, batch, "batch", atMost: 65_536)
     if let format = [".jpg", ".jpeg", ".webp"].first(where: output.lowercased().hasSuffix) {
@@ -101,20 +104,39 @@ public struct GenerateImages: Workflow {
   }
 
   /// - Returns: the paths of the pictures.
-  public func run(progress: ProgressHandler) throws -> [String] {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> [String] {
+    guard !isFile else { return try generate(progress: progress) }
+    let isNew = !Paths.exists(output)
+    try Paths.makeFolder(output)
+    do {
+      return try generate(progress: progress)
+    } catch {
+      if isNew, try FileManager.default.contentsOfDirectory(atPath: output).isEmpty {
+        try FileManager.default.removeItem(atPath: output)
+      }
+      throw error
+    }
+  }
+
+  private func generate(progress: ProgressHandler) throws -> [String] {
     let began = ContinuousClock.now
-    if !isFile { try Paths.makeFolder(output) }
     let record = isFile ? Paths.record(of: output) : "\(output)/run.json"
     let request = request
     let files = (0..<request.total).map(file)
-    try Paths.checkWritable(files + [record], overwrite: overwrite)
+    let earlier = overwrite ? nil : RunRecord<Self>.stopped(at: record, as: self)
+    let finished = Set(earlier?.outputs.map(\.path) ?? [])
+    try Paths.checkWritable(files.filter { !finished.contains($0) } + (earlier == nil ? [record] : []), overwrite: overwrite)
     let adapters = try loras.map { try AdapterFile(path: $0.path) }
+    try KnownBase.checkTogether(adapters)
     let loraFiles = try FileDigest.ofInputs(adapters.flatMap(\.files), progress: progress)
-    let metadata = try PictureMetadata(self, files: adapters)
+    let metadata = PictureMetadata(self, digests: loraFiles, of: adapters)
     let base = try base.locate(progress: progress)
     let model = try base.load()
     let inputs = try FileDigest.ofInputs(base.files, progress: progress) + loraFiles
+    guard earlier == nil || earlier?.inputs == inputs else {
+      throw SettingError(
+        "\(record): these pictures were begun with other files of the base or of LoRAs; --overwrite draws all of them anew")
+    }
     let texts = prompts + (negativePrompt.map { [$0] } ?? [])
     for warning in [ProgressReport.overflow(of: texts, in: model), .foreignSampler(of: model)] { _ = warning.map(progress) }
     let attachments = try attachments(of: adapters, to: model, progress: progress)
@@ -122,29 +144,37 @@ public struct GenerateImages: Workflow {
     let variants = shares.map { AdapterVariant.mixture(zip(attachments, $0.alone).map { ($0, $1) }, base: $0.base) } ?? []
     if variants.isEmpty { for attachment in attachments { attachment.attach() } }
 
+    let replaces = overwrite || earlier != nil
     var made: [String] = []
     do {
-      try draw(with: model, variants, metadata, to: files, progress: progress) { made.append($0) }
+      try draw(with: model, variants, metadata, to: files, but: finished, progress: progress) { made.append($0) }
     } catch {
+      guard !made.isEmpty else { throw error }
       // Whoever finds them is told what they are, and who replaces them takes them all away.
-      if !made.isEmpty, let left = try? RunRecord<Self>.outputs(recordedIn: record, except: made) {
+      if let left = try? RunRecord<Self>.outputs(recordedIn: record, except: made) {
         try? RunRecord(self, inputs: inputs, outputs: made + left, began: began, isPartial: true)
-          .write(to: record, overwrite: overwrite)
+          .write(to: record, overwrite: replaces)
       }
-      throw error
+      guard let interrupted = error as? Interrupted, !overwrite else { throw error }
+      throw Interrupted(phase: interrupted.phase, step: interrupted.step, state: output)
     }
     try RunRecord<Self>.removeOutputs(recordedIn: record, except: files)
-    try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: overwrite)
+    try RunRecord(self, inputs: inputs, outputs: files, began: began).write(to: record, overwrite: replaces)
     return files
   }
 
+  /// - Parameter finished: what a stopped run has drawn; what is drawn together is drawn again together, so that it is the same.
   private func draw(
     with model: DiffusionModel, _ variants: [AdapterVariant], _ metadata: PictureMetadata, to files: [String],
-    progress: ProgressHandler, made: (String) -> Void
+    but finished: Set<String>, progress: ProgressHandler, made: (String) -> Void
   ) throws {
     var timer = StepTimer()
     for first in stride(from: 0, to: request.total, by: batch) {
       let chosen = first..<min(first + batch, request.total)
+      if files[chosen].allSatisfy(finished.contains) {
+        files[chosen].forEach(made)
+        continue
+      }
       let pictures = try withoutActuallyEscaping(progress) { progress in
         try request.generate(with: model, pictures: chosen, variants: variants) { state in
           if state.step > 0 { timer.tick() }
@@ -165,7 +195,8 @@ public struct GenerateImages: Workflow {
         }
         let image = Image(pictures[index])
         try image.write(
-          to: files[picture], text: metadata.texts(of: request.source(picture), image), overwrite: overwrite)
+          to: files[picture], text: metadata.texts(of: request.source(picture), image),
+          overwrite: overwrite || finished.contains(files[picture]))
         made(files[picture])
       }
     }
@@ -174,12 +205,8 @@ public struct GenerateImages: Workflow {
   private func attachments(
     of files: [AdapterFile], to model: DiffusionModel, progress: ProgressHandler
   ) throws -> [Attachment] {
-    let projections = model.projections
-    let names = ModuleNames(projections)
-    let readings = try files.map { try $0.reading(for: names, weights: projections) }
-    ProgressReport.losses(of: readings, from: files, to: progress)
-    return try zip(readings, loras).map { reading, lora in
-      try Attachment(reading.adapter, weight: combination == .weights ? lora.weight : 1, to: projections)
+    try zip(model.adapters(of: files, progress: progress), loras).map { adapter, lora in
+      try Attachment(adapter, weight: combination == .weights ? lora.weight : 1, to: model.projections)
     }
   }
 

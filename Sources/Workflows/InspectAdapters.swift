@@ -56,8 +56,7 @@ public struct InspectAdapters: Workflow {
     }
   }
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> Outcome {
     let adapters = try files.map { try AdapterFile(path: $0, checksNumbers: measures) }
     let model = try base.map { try AdapterBase($0, for: adapters, progress: progress) }
     let inspections = try adapters.map { file in

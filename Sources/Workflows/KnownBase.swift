@@ -86,6 +86,21 @@ public enum KnownBase: String, CaseIterable, Codable, Sendable, CustomStringConv
       """)
   }
 
+  /// Refuses LoRAs of different bases before a base is fetched; what does not look like one that is known passes.
+  ///
+  /// - Throws: `SettingError`.
+  static func checkTogether(_ files: [AdapterFile]) throws {
+    let likely = try files.map { try Self.likely(for: $0)?.base }
+    guard let first = likely.firstIndex(where: { $0 != nil }),
+      let other = likely.firstIndex(where: { $0 != nil && $0 != likely[first] })
+    else { return }
+    throw SettingError(
+      """
+      \(files[first].path) is for \(likely[first]!) and \(files[other].path) for \(likely[other]!); LoRAs go together only \
+      where they are for one base
+      """)
+  }
+
   private var original: OriginalFamily {
     switch self {
     case .stableDiffusionXL: .stableDiffusionXL

@@ -18,8 +18,7 @@ public struct LoadModel: Workflow {
 
   public func validate() throws { try base.validate() }
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> Outcome {
     let base = try base.locate(progress: progress)
     let began = ContinuousClock.now
     let parameters = try base.load().stores.values.flatMap(\.parameters.values)

@@ -38,7 +38,7 @@ public struct MergeAdapters: Workflow {
     let method = try configured()
     let expected = method.roles.isEmpty ? "two or more" : "\(method.roles.count): \(method.roles.joined(separator: ", "))"
     guard method.roles.isEmpty ? loras.count >= 2 : loras.count == method.roles.count else {
-      throw SettingError("--lora is given \(loras.count) times; the method \(method.name) takes \(expected)")
+      throw SettingError("--lora is given \(loras.count.counted("time")); the method \(method.name) takes \(expected)")
     }
     for lora in loras { try lora.validate() }
     try Demand.someWeight(loras)
@@ -61,8 +61,7 @@ public struct MergeAdapters: Workflow {
     }
   }
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> Outcome {
     let began = ContinuousClock.now
     let reportFile = output.reportPath
     let record = Paths.record(of: output.path)
@@ -70,11 +69,9 @@ public struct MergeAdapters: Workflow {
 
     let sources = try AdapterFiles(loras.map(\.path), base: base, progress: progress)
     try sources.check(output)
-    let inputs = zip(zip(AdapterFiles.names(of: sources.files), sources.adapters), loras).map {
-      MergeInput($0.0, $0.1, weight: $1.weight)
-    }
+    let inputs = [MergeInput](files: sources.files, adapters: sources.adapters, weights: loras.map(\.weight))
     let (adapter, report) = try merge(inputs, progress: progress)
-    let reportText = try JSON.text(report)
+    let reportText = try JSONText.pretty(report)
     let files = try sources.write(adapter, to: output)
     try AtomicFile.write(reportText + "\n", to: reportFile, overwrite: output.overwrite)
     try RunRecord(self, inputs: sources.inputs, outputs: files + [reportFile], began: began)

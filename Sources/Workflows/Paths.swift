@@ -15,6 +15,12 @@ package enum Paths {
 
   static func record(of path: String) -> String { "\(path).json" }
 
+  /// The path without what makes no difference: `./a//b/` → `a/b`.
+  static func tidied(_ path: String) -> String {
+    let parts = path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+    return path.hasPrefix("/") ? "/\(parts)" : parts.isEmpty ? "." : parts
+  }
+
   /// The same for every way to write a path: absolute, without links as far as there is something.
   static func resolved(_ path: String) -> String {
     var url = URL(filePath: path).standardizedFileURL
@@ -49,7 +55,7 @@ package enum Paths {
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
-      throw SettingError("\(path): the folder cannot be made (\(error.localizedDescription)); choose another name")
+      throw SettingError("\(path): the folder cannot be made (\(error.systemReason)); choose another name")
     }
   }
 

@@ -2,6 +2,7 @@ internal import Diffusion
 internal import Foundation
 internal import Images
 internal import LoRA
+internal import SafeTensors
 
 /// What a picture says about itself in PNG text chunks: `parameters` as A1111 and what reads its pictures know it, and
 /// `ziplora` as JSON. Names of files without their folders, for pictures are passed on.
@@ -32,14 +33,16 @@ struct PictureMetadata {
 
   private let record: Record
 
-  /// - Parameter files: of its LoRAs, which it may name by their folders.
-  /// - Throws: for a LoRA file that cannot be read.
-  init(_ workflow: GenerateImages, files: [AdapterFile]) throws {
+  /// - Parameters:
+  ///   - digests: of all files of its LoRAs.
+  ///   - files: its LoRAs, which it may name by their folders.
+  init(_ workflow: GenerateImages, digests: [FileDigest], of files: [AdapterFile]) {
+    let known = Dictionary(digests.map { ($0.path, $0.sha256) }) { first, _ in first }
     record = Record(
       negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
       guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
-      loras: try zip(workflow.loras, files).map { lora, file in
-        .init(file: Paths.name(lora.path), weight: lora.weight, sha256: try FileDigest(of: file.path).sha256)
+      loras: zip(workflow.loras, files).map { lora, file in
+        .init(file: Paths.name(lora.path), weight: lora.weight, sha256: known[file.path]!)
       }, combination: workflow.combination)
   }
 
@@ -47,7 +50,7 @@ struct PictureMetadata {
     var record = record
     record.prompt = source.prompt
     (record.width, record.height, record.seed) = (image.width, image.height, source.seed)
-    return [("parameters", Self.parameters(record)), (Self.key, try JSON.text(record, pretty: false))]
+    return [("parameters", Self.parameters(record)), (Self.key, try JSONText.compact(record))]
   }
 
   /// The prompt that a picture made here says it shows; nil for any other file.

@@ -37,6 +37,14 @@ public struct PictureSource: Codable, Sendable, Equatable {
         progress: progress)
     }
 
+    /// The first pictures of it, with all captions that were read; everything when nil.
+    func first(_ count: Int?) -> Content {
+      guard let count, count < images.count else { return self }
+      return Content(
+        images: Array(images.prefix(count)), prompts: Array(prompts.prefix(count)),
+        inputs: Array(inputs.prefix(count) + inputs.dropFirst(images.count)))
+    }
+
     /// What tells this content from another: the bytes of the pictures and the prompts, wherever the files are.
     var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
 

@@ -35,8 +35,7 @@ public struct PredictNoise: Workflow {
   }
 
   /// - Returns: the path of the file.
-  public func run(progress: ProgressHandler) throws -> String {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> String {
     try Paths.checkWritable([output], overwrite: overwrite)
     let model = try base.locate(progress: progress).load()
     let projections = model.projections

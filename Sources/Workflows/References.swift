@@ -39,59 +39,6 @@ public struct SavedReferences: Codable, Sendable, Equatable {
 }
 
 extension ZipAdapters {
-  /// A LoRA with what it shows, as far as files say it.
-  struct Source {
-    let side: Side
-    let file: AdapterFile
-    /// Everything that was read.
-    let inputs: [FileDigest]
-    /// nil where the LoRA has to draw them itself.
-    let pictures: PictureSource.Content?
-    /// What the LoRA was trained with.
-    let prompts: [String]
-
-    /// What it draws references of.
-    var drawnPrompts: [String] { (pictures == nil ? prompts : []) + side.referencePrompts }
-
-    /// - Parameter option: what gives the prompt on the command line.
-    /// - Throws: `SettingError` where no prompt can be found; errors of files as they come.
-    init(_ side: Side, promptOption option: String) throws {
-      self.side = side
-      file = try AdapterFile(path: side.lora.path)
-      let lora = try file.files.map(FileDigest.init)
-      if let images = side.images {
-        let content = try PictureSource(images, prompt: side.prompt).load(promptOption: option)
-        (pictures, prompts, inputs) = (content, Array(content.distinctPrompts), lora + content.inputs)
-      } else {
-        (pictures, inputs) = (nil, lora)
-        prompts = side.prompt.map { [$0.onOneLine] } ?? file.prompts
-        guard !prompts.isEmpty else {
-          throw SettingError(
-            """
-            \(side.lora.path): its metadata names no prompt that calls up what it has learnt; give it with --\(option), \
-            for instance "a sbu dog" or "a house in szn style"
-            """)
-        }
-      }
-    }
-
-    /// What tells it from another.
-    var identity: [String] {
-      [inputs[0].sha256, "\(side.lora.weight)"] + (pictures?.identity ?? []) + ["draws"] + drawnPrompts
-    }
-
-    /// Its training pictures, and what it draws itself: found in the folder if an earlier run has drawn it.
-    func references(_ adapter: Adapter, by artist: inout ReferenceArtist) throws -> any ReferenceLatents {
-      let name = Paths.name(Paths.stem(file.path))
-      func drawn() throws -> SampledLatents {
-        try artist.draw(adapter, prompts: drawnPrompts, identity: identity, with: name)
-      }
-      guard let pictures else { return try drawn() }
-      let cache = try pictures.cache(artist.model, artist.size, of: "pictures of \(name)", progress: artist.progress)
-      return drawnPrompts.isEmpty ? cache : JoinedReferences([cache, try drawn()])
-    }
-  }
-
   /// Draws references, unless an earlier run has drawn them.
   struct ReferenceArtist {
     let base: LocalBase
@@ -125,10 +72,14 @@ extension ZipAdapters {
       }
       if try processes.first(found() != nil), let found = try found() { return found }
       try Paths.makeFolder(folder)
+      let unfinished = SampledLatents.Unfinished(folder: folder, identity: identity)
       let drawn = try SampledLatents(
         of: adapter, prompts: prompts, model: model, options: sampling, width: size.width, height: size.height,
-        phase: "drawing references with \(name)", processes: processes, progress: progress)
-      if processes.isFirst { try drawn.write(to: path, identity: identity) }
+        phase: "drawing references with \(name)", unfinished: unfinished, processes: processes, progress: progress)
+      if processes.isFirst {
+        try drawn.write(to: path, identity: identity)
+        try unfinished.remove(pictures: drawn.prompts.count)
+      }
       return drawn
     }
   }

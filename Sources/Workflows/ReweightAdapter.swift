@@ -34,8 +34,7 @@ public struct ReweightAdapter: Workflow {
     try output.validate()
   }
 
-  public func run(progress: ProgressHandler) throws -> Outcome {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> Outcome {
     let began = ContinuousClock.now
     let record = Paths.record(of: output.path)
     try Paths.checkWritable([output.path, record], overwrite: output.overwrite)
@@ -46,6 +45,16 @@ public struct ReweightAdapter: Workflow {
     let before: MergeShares
     do {
       before = try MergeShares(metadata: adapter.metadata)
+      let count = before.inputs.count
+      if weights.count > count {
+        throw SettingError(
+          "--lora-weight: found \((weights.count - 2).counted("weight")) for further LoRAs; \(lora) was made of \(count), and has "
+            + (count == 2 ? "none" : "\(count - 2)"))
+      }
+      if zip(before.inputs, weights).allSatisfy({ ($1 ?? $0.weight) == 0 }) && weights.count == count {
+        throw SettingError(
+          "all LoRAs have weight 0, so that nothing of them would be left; expected another weight for one at least")
+      }
       let others = Array<Double?>(repeating: nil, count: max(0, before.inputs.count - weights.count))
       reweighted = try adapter.reweighted(weights + others)
     } catch let error as MergeError {

@@ -41,6 +41,16 @@ public struct RunRecord<Settings: Workflow>: Codable {
     self.isPartial = isPartial ? true : nil
   }
 
+  /// The record of a run with these settings that was stopped, and whose outputs are as it left them; nil where there is no such one.
+  static func stopped(at path: String, as settings: Settings) -> RunRecord? {
+    guard let bytes = FileManager.default.contents(atPath: path),
+      let found = try? JSONDecoder().decode(RunRecord.self, from: bytes), found.isPartial == true,
+      let (before, now) = try? (JSONText.pretty(found.settings), JSONText.pretty(settings)), before == now,
+      found.outputs.allSatisfy({ (try? FileDigest(of: $0.path)) == $0 })
+    else { return nil }
+    return found
+  }
+
   /// Takes away what the run of a record made and no new run makes again, as long as it is unchanged: left there, it would pass
   /// for the new run's. Both lie beside the record, however their paths were written.
   ///
@@ -67,16 +77,6 @@ public struct RunRecord<Settings: Workflow>: Codable {
   }
 
   func write(to path: String, overwrite: Bool) throws {
-    try AtomicFile.write(JSON.text(self) + "\n", to: path, overwrite: overwrite)
-  }
-}
-
-/// How this package writes JSON: readable, and the same for the same values.
-enum JSON {
-  static func text(_ value: some Encodable, pretty: Bool = true) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting =
-      pretty ? [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes] : [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
+    try AtomicFile.write(JSONText.pretty(self) + "\n", to: path, overwrite: overwrite)
   }
 }

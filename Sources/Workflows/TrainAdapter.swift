@@ -72,11 +72,19 @@ public struct TrainAdapter: DistributedWorkflow {
     try Demand.atLeast(1, training.steps, "steps")
     try Demand.positive(training.learningRate.peak, "learning-rate")
     try Demand.atLeast(0, training.learningRate.warmup, "warmup")
+    guard training.learningRate.warmup < training.steps || training.steps < 2 || training.learningRate.warmup == 0 else {
+      throw SettingError(
+        "warmup", training.learningRate.warmup,
+        expected: "less than the \(training.steps) steps, as the learning rate is not reached before")
+    }
     try Demand.notNegative(training.weightDecay, "weight-decay")
     try Demand.atLeast(1, training.batch, "batch", atMost: 65_536)
     try Demand.atLeast(1, training.accumulation, "accumulation")
     try Demand.notNegative(training.priorWeight, "prior-weight")
     try prior?.validate()
+    if let folder = prior?.folder, Paths.resolved(folder) == Paths.resolved(pictures.path) {
+      throw SettingError("prior-images", folder, expected: "another folder than that of --images; other things of the class")
+    }
     try samples.validate()
     if let memory { try Demand.gibibytes(memory, "memory") }
     try state.validate()
@@ -91,8 +99,7 @@ public struct TrainAdapter: DistributedWorkflow {
     try Demand.apart(statePath, "state", from: written, expected: "another file than those that the training writes")
   }
 
-  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> String {
-    try validate()
+  public func perform(progress: ProgressHandler, processes: ProcessGroup) throws -> String {
     try Demand.divisible(training.batch, by: processes)
     let began = ContinuousClock.now
     let statePath = state.path(beside: output)
@@ -103,6 +110,7 @@ public struct TrainAdapter: DistributedWorkflow {
     let overwritesSamples = output.overwrite || Paths.exists(statePath)
     try samples.check(beside: output, steps: training.steps, overwrite: overwritesSamples)
     let content = try pictures.load(promptOption: "prompt")
+    try prior?.check()
     return try settled(for: content).train(
       on: content, state: statePath, overwritesSamples: overwritesSamples, began: began, progress: progress, processes: processes)
   }
@@ -124,25 +132,26 @@ public struct TrainAdapter: DistributedWorkflow {
     let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
     try output.check(training.targets.paths(in: model.moduleNames), as: Dialects.kohya, for: model.moduleNames)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
-    let prior = try prior?.load(
-      beside: output, base: base, model: model, seed: training.seed, progress: progress, processes: processes)
-
-    let dreamBooth = try DreamBooth(
-      try content.cache(model, size, progress: progress),
-      prior: try prior?.cache(model, size, of: "pictures of the class", progress: progress), model: model, options: training,
-      processes: processes)
-    try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
-      try dreamBooth.memoryPlan(budget: $0, progress: progress)
+    let own = try content.cache(model, size, progress: progress)
+    func dreamBooth(prior: LatentCache?) throws -> DreamBooth {
+      try DreamBooth(own, prior: prior, model: model, options: training, processes: processes)
     }
+    // Before pictures of the class are drawn, which can take hours. Until then the own ones, whose latents are as large, stand for them.
+    try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
+      try dreamBooth(prior: self.prior.map { _ in own }).memoryPlan(budget: $0, progress: progress)
+    }
+    let prior = try prior?.load(
+      beside: output, base: base, model: model, size: size, seed: training.seed, progress: progress, processes: processes)
+    let task = try dreamBooth(prior: prior?.cache(model, size, of: "pictures of the class", progress: progress))
     let identity = FileDigest.ofTexts(
       try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"])
-    let adapter = try dreamBooth.run(
+    let adapter = try task.run(
       state: statePath, identity: identity, saveEvery: state.every, progress: progress
     ) { step in
       guard processes.isFirst else { return }
       try samples.draw(
-        after: step, of: training.steps, beside: output, overwrite: overwritesSamples, model: model, seed: training.seed,
-        size: size, progress: progress)
+        after: step, of: training.steps, beside: output, overwrite: overwritesSamples, model: model,
+        seed: training.seed, size: size, progress: progress)
     }
     guard processes.isFirst else { return output.path }
     let files = try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
@@ -158,9 +167,9 @@ public struct TrainAdapter: DistributedWorkflow {
   private func metadata(_ content: PictureSource.Content) -> OrderedDictionary<String, String> {
     var metadata: OrderedDictionary = [
       "ss_steps": "\(training.steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.images.count)",
-      "ss_learning_rate": "\(training.learningRate.peak)", "ziplora.prompts": content.distinctPrompts.joined(separator: "\n"),
+      "ss_learning_rate": "\(training.learningRate.peak)", Adapter.promptsKey: content.distinctPrompts.joined(separator: "\n"),
     ]
-    if content.distinctPrompts.count == 1 { metadata["modelspec.trigger_phrase"] = content.prompts[0] }
+    if content.distinctPrompts.count == 1 { metadata[Adapter.phraseKey] = content.prompts[0] }
     return metadata
   }
 }

@@ -121,7 +121,6 @@ public struct ZipAdapters: DistributedWorkflow {
   private func validateFiles(_ loras: [String]) throws(SettingError) {
     let options = ["subject-images", "style-images"] + others.map { _ in "lora-images" }
     let pictures = zip(options, sides.map(\.images)).map { ($0, $1) }
-    let statePath = state.path(beside: output)
     for (path, option) in [(output.path, "output"), (statePath, "state")] {
       try Demand.outside(pictures, path, option)
       try Demand.apart(path, option, from: pictures.map(\.1) + base.sources, expected: "another file than those that are read")
@@ -134,72 +133,102 @@ public struct ZipAdapters: DistributedWorkflow {
 
   private var coefficientsFile: String { "\(output.stem).coefficients.safetensors" }
 
-  public func run(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
-    try validate()
+  public func perform(progress: ProgressHandler, processes: ProcessGroup) throws -> Outcome {
     try Demand.divisible(batch, by: processes)
     let began = ContinuousClock.now
-    let (reportFile, record) = (output.reportPath, Paths.record(of: output.path))
-    let statePath = state.path(beside: output)
-    try Paths.checkWritable([output.path, coefficientsFile, reportFile, record], overwrite: output.overwrite)
-    try Paths.checkWritable([statePath], overwrite: true)
-
-    let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
-    try output.check(as: sources[0].file.dialect)
-    ProgressReport.remarks(on: sources.map(\.file), to: progress)
+    try checkFiles()
+    let sources = try readSources(progress: progress)
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
-    let prompts = sources.flatMap(\.prompts)
-    let others = sides.flatMap(\.referencePrompts) + jointPrompts
-    if let warning = ProgressReport.overflow(of: prompts + others, in: model) { _ = progress(warning) }
     let inputs = try inputs(of: sources, for: model, progress: progress)
-    // What would be refused after references are drawn is refused before.
-    _ = try MergePlan(inputs, scope: options.scope)
-    try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: model.moduleNames)
-    let identities = sources.flatMap(\.identity) + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
-    let (references, referenceFiles) = try references(
+    let identity = try identity(of: sources, base: base)
+    try check(inputs, of: sources, identity: identity, model: model)
+
+    let shown = try references(
       of: sources, inputs, base: base, model: model, progress: progress, processes: processes)
     let probe = try DiffusionProbe(
-      references, jointPrompts: jointPrompts, model: model, adaptsText: inputs.contains(where: \.adapter.adaptsText),
+      shown.references, jointPrompts: jointPrompts, model: model, adaptsText: inputs.contains(where: \.adapter.adaptsText),
       batch: batch, processes: processes)
-    let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty)
-    let identity = try FileDigest.ofTexts(
-      base.identity + identities + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(self.references.sampling)"]))
-
-    let zipper = try begun(inputs, probe, state: statePath, identity: identity, processes)
+    let zipper = try begun(inputs, probe, identity: identity, processes)
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
       try probe.memoryPlan(of: zipper, budget: $0, progress: progress)
     }
-    let stop = try optimize(zipper, state: statePath, identity: identity, progress: progress, processes: processes)
+    let stop = try optimize(zipper, identity: identity, progress: progress, processes: processes)
 
-    let report = zipper.report(stop: stop)
-    let warnings = ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter)
-    if !warnings.isEmpty {
-      _ = progress(ProgressReport(phase: "zipping", step: options.steps, total: options.steps, warnings: warnings))
-    }
-    let outcome = Outcome(
-      lora: output.path, coefficients: coefficientsFile, reportFile: reportFile, report: report, roles: roles,
-      untriedJointPrompt: jointPrompts.isEmpty ? Self.promptOfBoth(prompts) : nil)
+    let outcome = outcome(of: zipper, stop, sources)
+    tell(ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter), to: progress)
     guard processes.isFirst else { return outcome }
-    let files = try output.write(
-      zipper.zipped(), metadata: ["ziplora.prompts": prompts.joined(separator: "\n")], as: sources[0].file.dialect,
-      for: model.moduleNames)
-    try zipper.coefficients.write(to: coefficientsFile, names: inputs.map(\.name), overwrite: output.overwrite)
-    try AtomicFile.write(JSON.text(report) + "\n", to: reportFile, overwrite: output.overwrite)
+    let files = try write(zipper, outcome.report, of: sources, for: model)
     try RunRecord(
-      self, inputs: baseFiles + sources.flatMap(\.inputs), outputs: files + [coefficientsFile, reportFile], began: began,
-      processes: processes
-    ).write(to: record, overwrite: output.overwrite)
+      settled(for: sources), inputs: baseFiles + sources.flatMap(\.inputs), outputs: files, began: began, processes: processes
+    ).write(to: Paths.record(of: output.path), overwrite: output.overwrite)
     try state.finish(beside: output)
-    try self.references.finish(referenceFiles, beside: output)
+    try references.finish(shown.files, beside: output)
     return outcome
+  }
+
+  private var statePath: String { state.path(beside: output) }
+
+  private func checkFiles() throws {
+    try Paths.checkWritable(
+      [output.path, coefficientsFile, output.reportPath, Paths.record(of: output.path)], overwrite: output.overwrite)
+    try Paths.checkWritable([statePath], overwrite: true)
+  }
+
+  private func readSources(progress: ProgressHandler) throws -> [Source] {
+    let sources = try zip(sides, promptOptions).map { try Source($0, promptOption: $1) }
+    try output.check(as: sources[0].file.dialect)
+    try KnownBase.checkTogether(sources.map(\.file))
+    ProgressReport.remarks(on: sources.map(\.file), to: progress)
+    tell(Source.doubts(about: sources, promptOptions: promptOptions, jointPrompts: jointPrompts), to: progress)
+    return sources
+  }
+
+  /// Of all that the result depends on, beside the options and the numbers of the LoRAs.
+  private func identity(of sources: [Source], base: LocalBase) throws -> String {
+    let drawsNothing = sources.allSatisfy(\.drawnPrompts.isEmpty)
+    return try FileDigest.ofTexts(
+      base.identity + sources.flatMap(\.identity) + (jointPrompts.isEmpty ? [] : ["together"] + jointPrompts)
+        + ["\(size) \(batch)"] + (drawsNothing ? [] : ["\(references.sampling)"]))
+  }
+
+  /// Refuses before references are drawn what would be refused after it.
+  private func check(_ inputs: [MergeInput], of sources: [Source], identity: String, model: DiffusionModel) throws {
+    _ = try MergePlan(inputs, scope: options.scope)
+    try output.check(OrderedSet(inputs.flatMap(\.adapter.factors.keys)), as: sources[0].file.dialect, for: model.moduleNames)
+    if Paths.exists(statePath) { try ZipLoRA.checkState(at: statePath, identity: identity, inputs, options: options) }
+  }
+
+  private func outcome(of zipper: ZipLoRA, _ stop: ZipStop, _ sources: [Source]) -> Outcome {
+    Outcome(
+      lora: output.path, coefficients: coefficientsFile, reportFile: output.reportPath, report: zipper.report(stop: stop),
+      roles: roles, untriedJointPrompt: jointPrompts.isEmpty ? Self.promptOfBoth(sources.flatMap(\.prompts)) : nil)
+  }
+
+  /// - Returns: the files.
+  private func write(
+    _ zipper: ZipLoRA, _ report: MergeReport, of sources: [Source], for model: DiffusionModel
+  ) throws -> [String] {
+    let prompts = sources.flatMap(\.prompts).joined(separator: "\n")
+    let files = try output.write(
+      zipper.zipped(), metadata: [Adapter.promptsKey: prompts], as: sources[0].file.dialect, for: model.moduleNames)
+    try zipper.coefficients.write(
+      to: coefficientsFile, names: zipper.inputs.map(\.name), overwrite: output.overwrite)
+    try AtomicFile.write(JSONText.pretty(report) + "\n", to: output.reportPath, overwrite: output.overwrite)
+    return files + [coefficientsFile, output.reportPath]
+  }
+
+  private func tell(_ warnings: [String], to progress: ProgressHandler) {
+    guard !warnings.isEmpty else { return }
+    _ = progress(ProgressReport(phase: "reading the LoRAs", step: 1, total: 1, warnings: warnings))
   }
 
   /// What each LoRA shows, and the files of what they have drawn for that.
   private func references(
     of sources: [Source], _ inputs: [MergeInput], base: LocalBase, model: DiffusionModel, progress: ProgressHandler,
     processes: ProcessGroup
-  ) throws -> ([any ReferenceLatents], files: [String]) {
+  ) throws -> (references: [any ReferenceLatents], files: [String]) {
     try withoutActuallyEscaping(progress) { progress in
       var artist = ReferenceArtist(
         base: base, model: model, size: size, sampling: references.sampling, folder: references.folder(beside: output),
@@ -211,10 +240,10 @@ public struct ZipAdapters: DistributedWorkflow {
 
   /// As the state on disk has it, if there is one.
   private func begun(
-    _ inputs: [MergeInput], _ probe: DiffusionProbe, state path: String, identity: String, _ processes: ProcessGroup
+    _ inputs: [MergeInput], _ probe: DiffusionProbe, identity: String, _ processes: ProcessGroup
   ) throws -> ZipLoRA {
-    guard try processes.first(Paths.exists(path)) else { return try ZipLoRA(inputs, probe: probe, options: options) }
-    let zipper = try ZipLoRA(resuming: path, identity: identity, inputs, probe: probe, options: options)
+    guard try processes.first(Paths.exists(statePath)) else { return try ZipLoRA(inputs, probe: probe, options: options) }
+    let zipper = try ZipLoRA(resuming: statePath, identity: identity, inputs, probe: probe, options: options)
     // Until all have read it, nobody replaces it.
     try processes.barrier()
     return zipper
@@ -223,19 +252,16 @@ public struct ZipAdapters: DistributedWorkflow {
   private func inputs(
     of sources: [Source], for model: DiffusionModel, progress: ProgressHandler
   ) throws -> [MergeInput] {
+    let texts = sources.flatMap(\.prompts) + sides.flatMap(\.referencePrompts) + jointPrompts
+    if let warning = ProgressReport.overflow(of: texts, in: model) { _ = progress(warning) }
     let files = sources.map(\.file)
-    let projections = model.projections
-    let names = ModuleNames(projections)
-    let readings = try files.map { try $0.reading(for: names, weights: projections) }
-    ProgressReport.losses(of: readings, from: files, to: progress)
-    return zip(zip(AdapterFiles.names(of: files), readings), sides).map { file, side in
-      MergeInput(file.0, file.1.adapter, weight: side.lora.weight)
-    }
+    let adapters = try model.adapters(of: files, progress: progress)
+    return [MergeInput](files: files, adapters: adapters, weights: sides.map(\.lora.weight))
   }
 
   /// Runs the steps that are left, with a state on disk that is never older than asked.
   private func optimize(
-    _ zipper: ZipLoRA, state path: String, identity: String, progress: ProgressHandler, processes: ProcessGroup
+    _ zipper: ZipLoRA, identity: String, progress: ProgressHandler, processes: ProcessGroup
   ) throws -> ZipStop {
     var warnings = zipper.records.isEmpty ? options.warnings : []
     var saved = ContinuousClock.now
@@ -247,7 +273,7 @@ public struct ZipAdapters: DistributedWorkflow {
         ProgressReport(phase: "asking each LoRA alone", step: done, total: total, secondsPerStep: timer.secondsPerStep))
     }
     let done = zipper.records.count
-    guard isPrepared else { throw Interrupted(phase: "zipping", step: done, state: done > 0 ? path : nil) }
+    guard isPrepared else { throw Interrupted(phase: "zipping", step: done, state: done > 0 ? statePath : nil) }
     timer = StepTimer()
     let stop = try zipper.optimize { state in
       timer.tick()
@@ -263,7 +289,7 @@ public struct ZipAdapters: DistributedWorkflow {
       let isDue = ContinuousClock.now - saved > .seconds(self.state.every) || record.step == state.steps
       guard processes.isFirst, isDue else { return goesOn }
       do {
-        try zipper.saveState(to: path, identity: identity)
+        try zipper.saveState(to: statePath, identity: identity)
       } catch {
         failure = error
       }
@@ -272,8 +298,8 @@ public struct ZipAdapters: DistributedWorkflow {
     }
     if let failure { throw failure }
     guard stop != .asked else {
-      if processes.isFirst { try zipper.saveState(to: path, identity: identity) }
-      throw Interrupted(phase: "zipping", step: zipper.records.count, state: path)
+      if processes.isFirst { try zipper.saveState(to: statePath, identity: identity) }
+      throw Interrupted(phase: "zipping", step: zipper.records.count, state: statePath)
     }
     return stop
   }

@@ -181,7 +181,7 @@ import Workflows
     #expect(try ImageFolder(contentsOf: folder("a-prior")).pictures.count == 1)
     let file = try AdapterFile(path: folder("a.safetensors"))
     #expect(file.dialect.name == "diffusers")
-    #expect(file.layers.values.allSatisfy { $0.rank == 3 && $0.alpha == 1.5 && $0.dtype == .bfloat16 })
+    #expect(file.layers.values.allSatisfy { $0.rank == 3 && $0.alpha == 3 && $0.dtype == .bfloat16 })
     #expect(file.layers.keys.allSatisfy { $0.hasSuffix("attn2.to_k") })
     #expect(file.metadata["modelspec.trigger_phrase"] == "prompt of all")
 

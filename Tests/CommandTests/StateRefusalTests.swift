@@ -37,7 +37,7 @@ import Testing
     let message = try refusal(zip + ["--lambda", "1", "--seed", "9"])
     #expect(
       message.contains(
-        "the saved state is of another run: --lambda is 1.0, the state was made with 0.01; --seed is 9, the state was made with 0."
+        "a.state.safetensors cannot be continued: --lambda is 1.0, the state was made with 0.01; --seed is 9, the state was made with 0."
       ),
       "\(message)")
   }

@@ -49,6 +49,28 @@ import Workflows
 
   @Test func stoppedBeforeTheFirstPicture() throws {
     stop(drawing(5), atStep: 1)
-    #expect(try names() == [])
+    #expect(!FileManager.default.fileExists(atPath: made))
+  }
+
+  @Test("the same command goes on with what is left, to the same pictures, unless a LoRA or the base has changed")
+  func goesOn() throws {
+    let whole = GenerateImages(base: BaseModel(base), prompts: ["a cat"], steps: 2, seed: 5, count: 3, output: folder("whole"))
+    _ = try whole.run { _ in true }
+    let stopped = try #require(throws: Interrupted.self) {
+      _ = try drawing(5).run { $0.phase != "generating" || $0.step < 5 }
+    }
+    #expect(stopped.state == made)
+    func changed() throws -> Date? {
+      try FileManager.default.attributesOfItem(atPath: "\(made)/0001-seed5.png")[.modificationDate] as? Date
+    }
+    let before = try changed()
+    #expect(try drawing(5).run { _ in true }.count == 3)
+    #expect(try changed() == before)
+    #expect(try record().isPartial == nil && record().outputs.count == 3)
+    for name in ["0001-seed5.png", "0002-seed6.png", "0003-seed7.png"] {
+      #expect(try bytes("\(made)/\(name)") == bytes(folder("whole/\(name)")), "\(name)")
+    }
+    // What is done is not begun again.
+    #expect(throws: AtomicFileError.self) { try drawing(5).run { _ in true } }
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Images
 import LoRA
+import Merging
 import OrderedCollections
 import TestFiles
 import Testing
@@ -96,11 +97,13 @@ import Workflows
   }
 
   @Test func aFileIsNoFolderOfTheClass() throws {
-    let picture = "\(fixtures)/rgb-8.png"
+    let picture = "\(fixtures)/444.jpg"
     for options in [["--prior-prompt", "a dog"], []] {
       let run = try Binary.run(train("--prompt", "a sbu dog", "--prior-images", picture) + options)
-      #expect(run.status == 1 && run.errors.contains("rgb-8.png: a file; expected a folder of PNG"), "\(run.errors)")
+      #expect(run.status == 1 && run.errors.contains("444.jpg: a file; expected a folder of PNG"), "\(run.errors)")
     }
+    let own = try Binary.run(train("--prompt", "a sbu dog", "--prior-images", "\(fixtures)/rgb-8.png"))
+    #expect(own.status == 64 && own.errors.contains("expected another folder than that of --images"), "\(own.errors)")
   }
 
   // MARK: prompts and seeds

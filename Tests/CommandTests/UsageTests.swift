@@ -101,7 +101,7 @@ import Torch
     ),
     (
       ["merge", "--method", "svd", "--lora", "a", "--output", "b.safetensors"],
-      "--lora is given 1 times; the method svd takes two or more"
+      "--lora is given 1 time; the method svd takes two or more"
     ),
     (["reweight", "a.safetensors", "--output", "b.safetensors"], "no weight is given; expected --subject-weight,"),
     (["reweight", "a.safetensors", "--style-weight", "inf", "--output", "b.safetensors"], "expected a finite number"),

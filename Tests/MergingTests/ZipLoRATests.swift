@@ -177,7 +177,7 @@ import Torch
     try run.saveState(to: path)
     // More steps are welcome, unless they change the rate of those that are done.
     #expect(try ZipLoRA(resuming: path, model.pair, probe: model, options: options(steps: 9)).records.count == 1)
-    let fewer = try #require(throws: MergeError.self) {
+    let fewer = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options(steps: 0))
     }
     #expect(fewer.description.contains("it is at step 1, beyond the 0 asked for"))
@@ -187,30 +187,29 @@ import Torch
     try falling.step()
     try falling.saveState(to: path)
     cosine.steps = 9
-    let longer = try #require(throws: MergeError.self) {
+    let longer = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: cosine)
     }
     #expect(longer.description.contains("--steps is 9, the state was made with 3"))
     try run.saveState(to: path)
-    let rate = try #require(throws: MergeError.self) {
+    let rate = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options(learningRate: 0.1))
     }
-    #expect(
-      rate.description.contains("the saved state is of another run: --learning-rate is 0.1, the state was made with 0.03. "))
-    let base = try #require(throws: MergeError.self) {
+    #expect(rate.reason == "--learning-rate is 0.1, the state was made with 0.03")
+    let base = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, identity: "other pictures", model.pair, probe: model, options: options())
     }
     #expect(base.description.contains("its pictures, prompts or base model differ"))
-    let lora = try #require(throws: MergeError.self) {
+    let lora = try #require(throws: StateError.self) {
       let other = [model.pair[0], MergeInput("other", model.adapter(9, rank: 2, alpha: 3))]
       return try ZipLoRA(resuming: path, other, probe: model, options: options())
     }
     #expect(lora.description.contains("it has another LoRA style where other is given"))
     try saveSafeTensors(["x": .ones([1])], to: path, overwrite: true)
-    let stranger = try #require(throws: MergeError.self) {
+    let stranger = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options())
     }
-    #expect(stranger.description.contains("not the saved state of a zip run"))
+    #expect(stranger.description.contains("it is not the saved state of a zip run") && !stranger.mayBeDeleted)
   }
 
   @Test("the dot forms make both LoRAs weaker, and the run says so; the cosine does not")

@@ -17,22 +17,21 @@ import Torch
     try ZipLoRA(model.pair, probe: model, options: options).saveState(to: path)
     options.objective = ZipObjective(fidelity: .squared, similarity: .dot, lambda: 1)
     (options.draws, options.patience, options.seed, options.initialValue) = (nil, 2, 9, 0.5)
-    let error = try #require(throws: MergeError.self) {
+    let error = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
     }
+    #expect(throws: StateError.self) { try ZipLoRA.checkState(at: path, model.pair, options: options) }
     let made = "the state was made with"
-    #expect(
-      error
-        == .otherRun(
-          path,
-          differences: [
-            "--draws is 0, \(made) 2", "--start is 0.5, \(made) 1.0", "--lambda is 1.0, \(made) 0.01",
-            "--fidelity is squared, \(made) norm", "--similarity is dot, \(made) cosine", "--patience is 2, \(made) none",
-            "--seed is 9, \(made) 0",
-          ]))
+    let differences = [
+      "--draws is 0, \(made) 2", "--start is 0.5, \(made) 1.0", "--lambda is 1.0, \(made) 0.01",
+      "--fidelity is squared, \(made) norm", "--similarity is dot, \(made) cosine", "--patience is 2, \(made) none",
+      "--seed is 9, \(made) 0",
+    ]
+    #expect(error.reason == differences.joined(separator: "; "))
+    #expect(error.mayBeDeleted)
     options = ZipOptions(method: .closedForm)
     options.scope = .everything
-    let method = try #require(throws: MergeError.self) {
+    let method = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
     }
     #expect(
@@ -45,9 +44,10 @@ import Torch
     let folder = try TemporaryFolder()
     let path = folder("dog.safetensors")
     try saveSafeTensors(["x": .ones([1])], to: path, overwrite: false)
-    let error = try #require(throws: MergeError.self) { try ZipLoRA(resuming: path, model.pair, probe: model) }
+    let error = try #require(throws: StateError.self) { try ZipLoRA(resuming: path, model.pair, probe: model) }
     #expect(
-      error.description == "\(path): not the saved state of a zip run; choose another file for the state with --state")
+      error.description
+        == "\(path) cannot be continued: it is not the saved state of a zip run. Choose another file for the state with --state")
   }
 
   @Test("a coefficient that is no number after the last update ends the run, which names the learning rate")

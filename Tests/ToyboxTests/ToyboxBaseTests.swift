@@ -1,6 +1,7 @@
 import Diffusion
 import Evaluation
 import Foundation
+import Merging
 import TestFiles
 import Testing
 import Tokenization

@@ -1,3 +1,4 @@
+import Merging
 import OrderedCollections
 import SafeTensors
 import TestFiles

@@ -19,6 +19,7 @@ struct Convert: WorkflowCommand {
   @OptionGroup(title: "LoRA") var input: AdapterInputOptions
 
   @Option(
+    name: [.customLong("to"), .customLong("dialect")],
     help: ArgumentHelp(
       "Dialect to write: kohya is read by A1111, Forge, ComfyUI and sd-scripts, diffusers by diffusers, peft by peft alone.",
       valueName: "dialect"))
@@ -40,6 +41,7 @@ struct AdapterInputOptions: ParsableArguments {
   var base: String?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Largest rank of layers that are no LoRA in the file; \(AdapterFile.Options().rankLimit), and more where resizing asks for it.",
       valueName: "n"))
@@ -56,7 +58,9 @@ struct RewrittenOutputOptions: ParsableArguments {
   @Option(help: ArgumentHelp("LoRA to write; a record of the run goes to FILE.json beside it.", valueName: "file"))
   var output: String
 
-  @Option(help: ArgumentHelp("Type of the numbers in the file; as they are when not given.", valueName: "dtype"))
+  @Option(
+    name: [.customLong("dtype"), .customLong("save-dtype")],
+    help: ArgumentHelp("Type of the numbers in the file; as they are when not given.", valueName: "dtype"))
   var dtype: Precision?
 
   @OptionGroup var overwriting: OverwriteOptions

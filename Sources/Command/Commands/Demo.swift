@@ -25,7 +25,7 @@ struct Demo: WorkflowCommand {
   @Option(help: ArgumentHelp("Which of the example styles.", valueName: "name"))
   var style = "notebook"
 
-  @Option(help: ArgumentHelp("Seed of all training and pictures.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Seed of all training and pictures.", valueName: "n"))
   var seed: UInt64 = 1
 
   @OptionGroup var overwriting: OverwriteOptions

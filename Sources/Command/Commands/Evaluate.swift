@@ -47,7 +47,9 @@ struct Evaluate: WorkflowCommand {
   @Option(help: ArgumentHelp("Where the models compute: cpu, cuda, cuda:1 or mps.", valueName: "device"))
   var device: Device = .cpu
 
-  @Option(help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Threads of the CPU; results are the same to the byte for the same number.", valueName: "n"))
   var threads: Int?
 
   @Option(help: ArgumentHelp("JSON file to write, with the scores of every picture.", valueName: "file"))

@@ -21,6 +21,7 @@ struct Experiment: WorkflowCommand {
   var output: String
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       """
       Processes of this machine that share the jobs, each with its part of the threads: for small bases faster than one \

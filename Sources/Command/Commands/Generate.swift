@@ -38,21 +38,26 @@ struct Generate: WorkflowCommand {
   @Option(help: "The way from noise to a picture.")
   var sampler: Sampler = .euler
 
-  @Option(help: ArgumentHelp("Steps of that way.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Steps of that way.", valueName: "n"))
   var steps = 50
 
-  @Option(help: ArgumentHelp("How far to go beyond what the prompt alone asks for; none up to 1.", valueName: "scale"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("How far to go beyond what the prompt alone asks for; none up to 1.", valueName: "scale"))
   var guidance = 5.0
 
   @OptionGroup var size: SizeOptions
 
-  @Option(help: ArgumentHelp("Seed of the first picture of each prompt; the next has the next one.", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Seed of the first picture of each prompt; the next has the next one.", valueName: "n"))
   var seed: UInt64 = 0
 
-  @Option(help: ArgumentHelp("Pictures of each prompt.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Pictures of each prompt.", valueName: "n"))
   var count = 1
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Pictures drawn at once; each is the same picture (to rounding). Small models gain time, large ones mostly need memory.",
       valueName: "n"))

@@ -1,5 +1,5 @@
 internal import ArgumentParser
-internal import Foundation
+internal import SafeTensors
 internal import Workflows
 
 struct Inspect: WorkflowCommand {
@@ -28,9 +28,6 @@ struct Inspect: WorkflowCommand {
   var workflow: InspectAdapters { InspectAdapters(files: files, base: base, measures: !header) }
 
   func text(of outcome: InspectAdapters.Outcome) throws -> String {
-    guard json else { return outcome.summary }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(outcome), as: UTF8.self)
+    json ? try JSONText.pretty(outcome) : outcome.summary
   }
 }

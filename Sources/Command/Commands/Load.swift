@@ -1,5 +1,5 @@
 internal import ArgumentParser
-internal import Foundation
+internal import SafeTensors
 internal import Workflows
 
 /// For developers: Scripts/measure_loading.py compares it with diffusers.
@@ -12,8 +12,6 @@ struct Load: WorkflowCommand {
   var workflow: LoadModel { LoadModel(base: base.model) }
 
   func text(of outcome: LoadModel.Outcome) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = .sortedKeys
-    return String(decoding: try encoder.encode(outcome), as: UTF8.self)
+    try JSONText.compact(outcome)
   }
 }

@@ -52,26 +52,29 @@ struct MergeMethodOptions: ParsableArguments {
   var method: String
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Largest rank of a merged layer; by default that of the thickest LoRA, with knots the sum.", valueName: "n"))
   var rank: Int?
 
-  @Option(help: ArgumentHelp("Share of elements that are kept.", valueName: "share"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Share of elements that are kept.", valueName: "share"))
   var density: Double?
 
-  @Option(help: ArgumentHelp("How much likelier large elements are kept (della).", valueName: "number"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How much likelier large elements are kept (della).", valueName: "number"))
   var epsilon: Double?
 
-  @Option(help: ArgumentHelp("How far the subject is kept off the style (np-lora).", valueName: "number"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("How far the subject is kept off the style (np-lora).", valueName: "number"))
   var mu: Double?
 
-  @Option(help: ArgumentHelp("How fast the style gains over the steps (k-lora).", valueName: "number"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How fast the style gains over the steps (k-lora).", valueName: "number"))
   var alpha: Double?
 
-  @Option(help: ArgumentHelp("How strong the style is at the first step (k-lora).", valueName: "number"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How strong the style is at the first step (k-lora).", valueName: "number"))
   var beta: Double?
 
-  @Option(help: ArgumentHelp("Seed of what is dropped at random (dare, dare-ties, della).", valueName: "n"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Seed of what is dropped at random (dare, dare-ties, della).", valueName: "n"))
   var seed: Int?
 
   /// Those that are given.

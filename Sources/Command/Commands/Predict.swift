@@ -17,7 +17,7 @@ struct Predict: WorkflowCommand {
   @Option(help: ArgumentHelp("What the sample is to show.", valueName: "text"))
   var prompt: String
 
-  @Option(help: ArgumentHelp("Seed of the sample.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Seed of the sample.", valueName: "n"))
   var seed: UInt64 = 0
 
   @Option(help: ArgumentHelp("Safetensors file to write.", valueName: "file"))

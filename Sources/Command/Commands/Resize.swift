@@ -7,20 +7,22 @@ struct Resize: WorkflowCommand {
     abstract: "Make a LoRA of smaller rank, as close to the old one as that rank allows.",
     discussion: """
       Each layer keeps its largest singular values: as many as --rank says, or as few as hold the share --energy of the \
-      squared norm. Layers that are thinner already stay as they are.
+      squared norm. Layers that are thinner already stay as they are. A zipped file can no longer be reweighted afterwards.
 
       Example: ziplora resize zip.safetensors --energy 0.98 --output zip-small.safetensors
       """)
 
   @OptionGroup(title: "LoRA") var input: AdapterInputOptions
 
-  @Option(help: ArgumentHelp("Largest rank of a layer.", valueName: "n"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Largest rank of a layer.", valueName: "n"))
   var rank: Int?
 
-  @Option(help: ArgumentHelp("Share of the squared norm that every layer keeps, such as 0.98.", valueName: "share"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Share of the squared norm that every layer keeps, such as 0.98.", valueName: "share"))
   var energy: Double?
 
-  @Option(help: "Dialect of the file; by default that of the old one.")
+  @Option(name: [.customLong("to"), .customLong("dialect")], help: "Dialect of the file; by default that of the old one.")
   var to: DialectName?
 
   @OptionGroup(title: "Result") var output: RewrittenOutputOptions

@@ -54,13 +54,13 @@ struct Toybox: ParsableCommand {
     @Option(help: ArgumentHelp("The sheet.", valueName: "file.png"))
     var output: String
 
-    @Option(help: "Pictures on it.")
+    @Option(parsing: .unconditional, help: "Pictures on it.")
     var count = 96
 
-    @Option(help: "Pictures of a row.")
+    @Option(parsing: .unconditional, help: "Pictures of a row.")
     var columns = 12
 
-    @Option(help: "Seed of the scenes.")
+    @Option(parsing: .unconditional, help: "Seed of the scenes.")
     var seed: UInt64 = 0
 
     @Flag(help: "Replace an existing file.")

@@ -57,13 +57,16 @@ struct PriorOptions: ParsableArguments {
   var priorPrompt: String?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
-      "Pictures of the class that there must be; those in the folder, or 100 where none is but drawn ones.", valueName: "n"))
+      "Pictures of the class that are used, the first by name; all in the folder, or 100 where none is but drawn ones.",
+      valueName: "n"))
   var priorCount: Int?
 
   private static let standardWeight = DreamBooth.Options().priorWeight
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Weight of the loss on pictures of the class. (default: \(standardWeight))", valueName: "weight"))
   var priorWeight: Double?
 
@@ -85,7 +88,8 @@ struct SampleOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Prompt of a picture to draw while training; may be repeated.", valueName: "text"))
   var samplePrompt: [String] = []
 
-  @Option(help: ArgumentHelp("Steps between sample pictures; a tenth of all when not given.", valueName: "n"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Steps between sample pictures; a tenth of all when not given.", valueName: "n"))
   var sampleEvery: Int?
 
   var pictures: SamplePictures { SamplePictures(prompts: samplePrompt, every: sampleEvery) }

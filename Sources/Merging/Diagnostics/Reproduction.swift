@@ -16,10 +16,11 @@ public struct Reproduction: Codable, Sendable, Equatable {
   ///   - shares: where they do not act together: how much what the model predicts with each alone counts, and without any.
   ///   - loras: in the order of the probe.
   ///   - draws: inputs of each LoRA.
+  ///   - progress: hears how many of how many inputs are done; stops by throwing.
   /// - Throws: `MergeError.changesNothing` for a LoRA that has no effect to be reproduced, `AttachmentError`, and what the probe throws.
   public init<Probe: FidelityProbe>(
     of merged: [Adapter], shares: (alone: [Double], base: Double)? = nil, loras: [Adapter], probe: Probe, draws: Int,
-    seed: UInt64 = 0
+    seed: UInt64 = 0, progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
     let parts = try merged.map { try Attachment($0, to: probe.projections) }
     let models: [(attachment: Attachment, share: Double)] =
@@ -32,7 +33,8 @@ public struct Reproduction: Codable, Sendable, Equatable {
     errors = try loras.enumerated().map { index, lora in
       let teacher = try Attachment(lora, to: probe.projections)
       var (apart, changed) = (0.0, 0.0)
-      for _ in 0..<draws {
+      for draw in 0..<draws {
+        try progress(index * draws + draw, loras.count * draws)
         let input = try probe.draw(of: .lora(index), generator: generator)
         let (base, wanted, found) = try withoutGrad {
           (

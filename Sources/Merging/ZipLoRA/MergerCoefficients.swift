@@ -98,7 +98,7 @@ extension MergerCoefficients {
   ///
   /// - Parameter names: of the LoRAs, kept in the metadata.
   public func write(to path: String, names: [String], overwrite: Bool = false) throws {
-    let list = String(decoding: try JSONEncoder().encode(names), as: UTF8.self)
+    let list = try JSONText.compact(names)
     try saveSafeTensors(
       flattened(), metadata: ["format": Self.format, "adapters": list], to: path, overwrite: overwrite)
   }

@@ -22,6 +22,20 @@ private struct ZipState: Codable {
     self.records = records
   }
 
+  /// - Throws: `StateError` for a file of something else, or of a run other than the one that is asked for.
+  init(_ file: SafeTensorsCollection, for asked: ZipState) throws {
+    guard file.file.metadata["format"] == Self.format, let text = file.file.metadata[Self.key],
+      let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8))
+    else { throw Self.stranger(file.name) }
+    let differences = state.differences(from: asked)
+    guard differences.isEmpty else { throw StateError(path: file.name, reason: differences.joined(separator: "; ")) }
+    self = state
+  }
+
+  static func stranger(_ path: String) -> StateError {
+    StateError(path: path, reason: "it is not the saved state of a zip run", mayBeDeleted: false)
+  }
+
   /// What keeps a run with other inputs or options from being this one. More steps are no difference, unless the rate of each
   /// depends on how many there are.
   func differences(from other: ZipState) -> [String] {
@@ -76,17 +90,21 @@ extension ZipLoRA {
       tensors["adam.\(index).steps"] = adam.steps[index]
     }
     tensors["generator"] = generator.state
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = .sortedKeys
-    let content = ZipState(inputs, options, records, identity: identity)
-    let state = String(decoding: try encoder.encode(content), as: UTF8.self)
+    let state = try JSONText.compact(ZipState(inputs, options, records, identity: identity))
     try saveSafeTensors(tensors, metadata: ["format": ZipState.format, ZipState.key: state], to: path, overwrite: true)
+  }
+
+  /// Refuses a state that `init(resuming:)` would refuse for what it is of, before there is anything to go on with.
+  ///
+  /// - Throws: `StateError`; `SafeTensorsError` for a damaged file.
+  public static func checkState(at path: String, identity: String = "", _ inputs: [MergeInput], options: ZipOptions) throws {
+    _ = try ZipState(SafeTensorsCollection(path: path), for: ZipState(inputs, options, [], identity: identity))
   }
 
   /// Goes on where `saveState` was called: same inputs, probe and options give the coefficients that one run would have
   /// given. Only the number of steps may be another, with a constant rate and if it is no smaller than what is done.
   ///
-  /// - Throws: `MergeError.notAState` and `.otherRun`.
+  /// - Throws: `StateError`.
   public convenience init(
     resuming path: String, identity: String = "", _ inputs: [MergeInput], probe: any FidelityProbe,
     options: ZipOptions = .init()
@@ -94,24 +112,21 @@ extension ZipLoRA {
     try options.validate()
     let plan = try MergePlan(inputs, scope: options.scope)
     let file = try SafeTensorsCollection(path: path)
-    guard file.file.metadata["format"] == ZipState.format, let text = file.file.metadata[ZipState.key],
-      let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8)),
-      let start = try MergerCoefficients(file, prefix: "start.", adapters: inputs.count),
-      let coefficients = try MergerCoefficients(file, prefix: "coefficients.", adapters: inputs.count)
-    else { throw MergeError.notAState(path) }
-    let differences = state.differences(from: ZipState(inputs, options, [], identity: identity))
-    guard differences.isEmpty else { throw MergeError.otherRun(path, differences: differences) }
+    let state = try ZipState(file, for: ZipState(inputs, options, [], identity: identity))
     let template = plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
-    guard let savedStart = start.arranged(like: template), let saved = coefficients.arranged(like: template) else {
-      throw MergeError.notAState(path)
+    func saved(_ prefix: String) throws -> MergerCoefficients {
+      let found = try MergerCoefficients(file, prefix: prefix, adapters: inputs.count)?.arranged(like: template)
+      guard let found else { throw ZipState.stranger(path) }
+      return found
     }
-    try self.init(inputs, probe: probe, options: options, plan: plan, start: savedStart, generator: Generator(seed: 0))
+    let (start, live) = (try saved("start."), try saved("coefficients."))
+    try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: Generator(seed: 0))
     generator.state = try file.tensor("generator")
-    withoutGrad { for (live, kept) in zip(self.coefficients.tensors, saved.tensors) { live.copyInPlace(kept) } }
+    withoutGrad { for (current, kept) in zip(coefficients.tensors, live.tensors) { current.copyInPlace(kept) } }
     func moments(_ name: String, shape: [Int]? = nil) throws -> [Tensor] {
       try adam.parameters.enumerated().map { index, parameter in
         let moment = try file.tensor("adam.\(index).\(name)")
-        guard moment.shape == shape ?? parameter.shape else { throw MergeError.notAState(path) }
+        guard moment.shape == shape ?? parameter.shape else { throw ZipState.stranger(path) }
         return moment
       }
     }

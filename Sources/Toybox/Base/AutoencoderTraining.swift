@@ -34,9 +34,7 @@ struct AutoencoderTraining {
       let batch = isWhole ? pictures.gathered(chosen) : cut(pictures.gathered(chosen), loop.generator)
       return loss(Self.normalized(batch), loop.generator)
     }
-    // What is kept is the average; from here on nothing is trained.
-    loop.average?.writeToParameters()
-    for parameter in store.parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
   }
 
   /// Trains the decoder further while the latents stay as they are, as Stability AI's sd-vae-ft-mse was made: a UNet trained on
@@ -66,8 +64,7 @@ struct AutoencoderTraining {
       let decoded = autocast(to: .bfloat16) { model.decode(known) }.to(dtype: .float32)
       return reconstructionLoss(decoded - wanted)
     }
-    loop.average?.writeToParameters()
-    for parameter in parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
   }
 
   /// The same random square of each picture.

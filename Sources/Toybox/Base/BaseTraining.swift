@@ -89,8 +89,7 @@ struct BaseTraining {
         let error = (predicted.to(dtype: .float32) - noise).square().mean([1, 2, 3])
         return (error * weights.gathered(timesteps)).mean()
       })
-    loop.average?.writeToParameters()
-    for parameter in parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
     return loop.losses
   }
 

@@ -36,8 +36,7 @@ struct CLIPTraining {
       let own = Tensor.arange(recipe.clipBatch)
       return (logits.crossEntropy(own) + logits.transposed().crossEntropy(own)) / 2
     }
-    loop.average?.writeToParameters()
-    for parameter in store.parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
   }
 }
 

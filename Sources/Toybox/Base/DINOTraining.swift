@@ -69,8 +69,7 @@ struct DINOTraining {
       }
       return Tensor.stacked(terms).mean()
     }
-    loop.average?.writeToParameters()
-    for parameter in parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
   }
 
   private func logits(_ pixels: Tensor) -> Tensor {

@@ -25,8 +25,7 @@ struct OracleTraining {
       let logits = autocast(to: .bfloat16) { oracle.logits(batch) }
       return loss(logits, labels.gathered(chosen))
     }
-    loop.average?.writeToParameters()
-    for parameter in store.parameters.values { parameter.requiringGrad(false) }
+    loop.finish()
   }
 
   /// Pictures uint8 [N, 3, 64, 64] and answers [N, attributes], −1 where an attribute cannot be seen. Every eighth scene

@@ -1,4 +1,4 @@
-import Foundation
+internal import Foundation
 internal import Torch
 
 /// What is behind the figure, painted back to front.
@@ -62,7 +62,6 @@ extension Backdrop {
     }
 
     func disc(_ center: Point, _ radius: Double) -> Tensor { plane.circle(center, radius).coverage(pixel) }
-    func oval(_ center: Point, _ a: Double, _ b: Double) -> Tensor { plane.ellipse(center, a, b).coverage(pixel) }
 
     func cloud(_ center: Point) -> Tensor {
       plane.ellipse(center, 0.3, 0.09).union(plane.circle((center.x - 0.06, center.y - 0.07), 0.13)).coverage(pixel)

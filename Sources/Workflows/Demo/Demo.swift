@@ -81,8 +81,7 @@ public struct Demo: Workflow {
   private static let models = ["subject alone", "style alone", "direct merge", "ziplora"]
 
   /// - Throws: `Interrupted`, what training, zipping and files throw. A stopped demo continues in the training it was in.
-  public func run(progress: ProgressHandler) throws -> DemoResults {
-    try validate()
+  public func perform(progress: ProgressHandler) throws -> DemoResults {
     let began = ContinuousClock.now
     try checkFolders()
     let (subjectExample, styleExample) = (try Example.named(subject, .subject), try Example.named(style, .style))

@@ -1,26 +1,5 @@
 internal import CTorch
 
-/// What belongs to the whole process.
-public enum Engine {
-  /// libtorch's version, such as `2.13.0`.
-  public static var version: String { String(cString: ct_version()) }
-
-  /// Threads of one operation. Results of a run are reproducible for the same number.
-  public static var threads: Int {
-    get { Int(ct_threads()) }
-    set {
-      precondition(newValue > 0, "\(newValue) threads: expected at least 1")
-      check("set_num_threads", ct_set_threads(Int32(newValue)))
-    }
-  }
-
-  /// Keeps freed memory for the next tensor instead of giving it back to the system (glibc; elsewhere nothing changes).
-  ///
-  /// glibc maps each large tensor anew, and the page faults cost a tenth of the time of a model's pass. For programs that
-  /// do nothing but compute, before the first tensor is made.
-  public static func keepFreedMemory() { ct_keep_freed_memory() }
-}
-
 /// Runs `body` with matrix products and convolutions in `dtype` and the rest in the precision it needs
 /// (PyTorch: torch.autocast). Weights stay as they are, and each use casts them anew.
 public func autocast<Result>(to dtype: DType, device: Device = .cpu, _ body: () throws -> Result) rethrows -> Result {

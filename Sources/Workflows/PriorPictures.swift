@@ -1,0 +1,117 @@
+internal import Diffusion
+internal import Foundation
+internal import Images
+internal import Torch
+internal import Training
+
+/// Pictures of a subject's whole class: the LoRA is also trained to leave them as they are (DreamBooth's prior
+/// preservation, arXiv 2208.12242, section 3.2).
+public struct PriorPictures: Codable, Sendable, Equatable {
+  /// Where they are, and where missing ones are put; beside the output when nil.
+  public var folder: String?
+  /// Such as "a cat"; captions in the folder when nil.
+  public var prompt: String?
+  /// How many are used, the first by name: the base draws those that are missing. When nil, all that are there, or 100 where there are
+  /// none but drawn ones.
+  public var count: Int?
+
+  public init(folder: String? = nil, prompt: String? = nil, count: Int? = nil) {
+    self.folder = folder
+    self.prompt = prompt
+    self.count = count
+  }
+
+  func validate() throws(SettingError) {
+    if let count { try Demand.atLeast(1, count, "prior-count", atMost: 9_999) }
+    guard prompt != nil || folder != nil else {
+      throw SettingError("--prior-count needs pictures or a prompt; give --prior-images, --prior-prompt or both")
+    }
+    guard prompt != nil || count == nil else {
+      throw SettingError("--prior-count needs --prior-prompt to draw the pictures that are missing")
+    }
+  }
+
+  /// Refuses before the work a folder that is not there and that nothing can be drawn into.
+  ///
+  /// - Throws: `ImageError`.
+  func check() throws {
+    guard prompt == nil, let folder else { return }
+    _ = try ImageFolder.pictureNames(in: folder)
+  }
+
+  /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those
+  /// it has drawn.
+  ///
+  /// - Parameter size: of those that are drawn.
+  /// - Throws: `SettingError` for pictures that say they were drawn of another prompt or by another base; errors of files;
+  ///   `Interrupted` when the handler answers false.
+  func load(
+    beside output: AdapterOutput, base: LocalBase, model: DiffusionModel, size: PictureSize, seed: UInt64,
+    progress: ProgressHandler, processes: ProcessGroup
+  ) throws -> PictureSource.Content {
+    let folder = folder ?? "\(output.stem)-prior"
+    let source = PictureSource(folder, prompt: prompt)
+    let there = try Self.names(in: folder)
+    if let prompt = source.givenPrompt {
+      let origin = Origin(prompt: prompt, base: try FileDigest.ofTexts(base.weights))
+      for name in there.sorted() { try origin.check("\(folder)/\(name)", of: folder) }
+      // A run that was stopped while it drew has left less than it wants.
+      let drawn = Set((0..<Self.standardCount).map(Self.name))
+      let missing = max((count ?? (there.isSubset(of: drawn) ? Self.standardCount : 0)) - there.count, 0)
+      // As the first process finds: others may already draw.
+      let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
+      if !numbers.isEmpty {
+        try Paths.makeFolder(folder)
+        let own = processes.turns(of: numbers.count).map { numbers[$0] }
+        try draw(own, origin, into: folder, model: model, size: size, seed: seed, progress: progress)
+        try processes.barrier()
+      }
+    }
+    return try source.load(promptOption: "prior-prompt").first(count)
+  }
+
+  private static let standardCount = 100
+
+  private static func name(_ number: Int) -> String { String(format: "prior-%04d.png", number + 1) }
+
+  private static func names(in folder: String) throws -> Set<String> {
+    Paths.exists(folder) ? Set(try ImageFolder.pictureNames(in: folder)) : []
+  }
+
+  /// What a picture was drawn of, and by what, as its PNG text says: from another class or another base it would teach the LoRA
+  /// something else than its record says.
+  private struct Origin {
+    let prompt: String
+    let base: String
+
+    private static let keys = (prompt: "prompt", base: "ziplora.base")
+
+    var texts: [(key: String, value: String)] { [(Self.keys.prompt, prompt), (Self.keys.base, base)] }
+
+    /// A picture that does not say who drew it may show anything.
+    func check(_ picture: String, of folder: String) throws {
+      guard let texts = try? Image.pngText(of: [UInt8](Data(contentsOf: URL(filePath: picture)))),
+        let drawnBy = texts.first(where: { $0.key == Self.keys.base })?.value
+      else { return }
+      let other = texts.first { $0.key == Self.keys.prompt }?.value ?? ""
+      guard drawnBy != base || other != prompt else { return }
+      let found = other == prompt ? "drawn by another base" : "drawn of \"\(other)\""
+      throw SettingError(
+        "\(picture): found a prior picture \(found), expected one of \"\(prompt)\" by this base; remove \(folder) or name another"
+      )
+    }
+  }
+
+  private func draw(
+    _ numbers: [Int], _ origin: Origin, into folder: String, model: DiffusionModel, size: PictureSize, seed: UInt64,
+    progress: ProgressHandler
+  ) throws {
+    let requests = numbers.map {
+      TextToImage(
+        prompts: [origin.prompt], steps: drawingSteps, width: size.width, height: size.height, seed: seed &+ UInt64($0))
+    }
+    try drawPictures(requests, with: model, phase: "drawing prior pictures", state: folder, progress: progress) {
+      try $1.write(to: "\(folder)/\(Self.name(numbers[$0]))", text: origin.texts)
+    }
+  }
+}
