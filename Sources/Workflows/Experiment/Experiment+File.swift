@@ -112,28 +112,55 @@ extension Experiment.Training {
 extension Experiment.Row {
   init(_ mapping: YAMLMapping) throws {
     name = try mapping.required("name", mapping.text)
-    loras = try mapping.list("loras") { node, place in
-      guard let role = node.scalar.flatMap({ Experiment.Role(rawValue: $0.string) }) else {
-        throw SettingError("\(place): expected subject or style")
-      }
-      return role
-    }
-    sparsity = try mapping.number("sparsity") ?? sparsity
-    combine = try mapping.choice("combine") ?? combine
-    merge = try mapping.text("merge")
-    options = try mapping.numbers("options")
-    zip = try mapping.mapping("zip").map(Experiment.Zip.init)
-    joint = try mapping.mapping("joint").map { try Experiment.Training($0) }
-    of = try mapping.text("of")
-    replace = try mapping.texts("replace") ?? replace
-    from = try mapping.text("from")
+    way = .loras([], sparsity: 0, combination: .weights)
     weights =
       try mapping.list("weights") { node, place in
         guard let weight = node.float else { throw SettingError("\(place): expected a number") }
         return weight
       } ?? weights
     with = try mapping.texts("with") ?? with
+    way = try readWay(mapping)
     try mapping.finish()
+  }
+
+  /// The way that one key says; what belongs to another way is an error.
+  private func readWay(_ mapping: YAMLMapping) throws -> Way {
+    let loras = try mapping.list("loras") { node, place in
+      guard let role = node.scalar.flatMap({ Experiment.Role(rawValue: $0.string) }) else {
+        throw SettingError("\(place): expected subject or style")
+      }
+      return role
+    }
+    let (sparsity, combination) = (try mapping.number("sparsity"), try mapping.choice("combine", LoRACombination.self))
+    let (merge, options) = (try mapping.text("merge"), try mapping.numbers("options"))
+    let zip = try mapping.mapping("zip").map(Experiment.Zip.init)
+    let joint = try mapping.mapping("joint").map { try Experiment.Training($0) }
+    let (of, replace, from) = (try mapping.text("of"), try mapping.texts("replace") ?? [], try mapping.text("from"))
+
+    func require(_ holds: Bool, _ rule: String) throws {
+      guard holds else { throw SettingError("\(title): \(rule)") }
+    }
+    try require(combination ?? .weights == .weights || loras != nil, "combine goes with loras: [subject, style] alone")
+    try require(sparsity ?? 0 == 0 || loras != nil, "sparsity goes with loras alone")
+    try require(options.isEmpty || merge != nil, "options go with merge alone")
+    try require(with.isEmpty || merge != nil || zip != nil, "with goes with merge and zip alone")
+    try require(replace.isEmpty == (from == nil) && (replace.isEmpty || of != nil), "replace and from go together, with of")
+
+    let ways: [(key: String, way: Way?)] = [
+      ("loras", loras.map { .loras($0, sparsity: sparsity ?? 0, combination: combination ?? .weights) }),
+      ("merge", merge.map { .merge($0, options: options) }), ("zip", zip.map(Way.zip)), ("joint", joint.map(Way.joint)),
+      (
+        "of",
+        of.map { row in from.map { .replaced(of: row, layers: replace, from: $0) } ?? .reweighted(of: row) }
+      ),
+    ]
+    let given = ways.filter { $0.way != nil }
+    guard given.count == 1, let way = given[0].way else {
+      throw SettingError(
+        "\(title): found \(given.isEmpty ? "none" : given.map(\.key).joined(separator: " and ")) of "
+          + "\(ways.map(\.key).joined(separator: ", ")); expected one")
+    }
+    return way
   }
 }
 

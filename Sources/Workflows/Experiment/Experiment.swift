@@ -7,7 +7,7 @@ internal import Yams
 
 /// What an experiment is about: LoRAs of subjects and styles, ways to bring two of them together, and what is drawn with
 /// each. The content of the file that `ziplora experiment` runs.
-public struct Experiment: Codable, Sendable {
+public struct Experiment: Sendable {
   /// A subject or a style, as a person would bring it.
   public struct Material: Codable, Sendable, Equatable {
     public var name: String
@@ -36,26 +36,25 @@ public struct Experiment: Codable, Sendable {
     public var seed: UInt64 = 0
   }
 
-  /// Which way two LoRAs, or one of them, are used. One of `loras`, `merge`, `zip`, `joint` and `of` says so.
-  public struct Row: Codable, Sendable, Equatable {
+  /// Two LoRAs, or one of them, used in some way.
+  public struct Row: Sendable, Equatable {
+    public enum Way: Sendable, Equatable {
+      /// The LoRAs as they are, none being the base alone, and how they act at once. `sparsity` is the share of each LoRA's elements
+      /// that are made zero, the smallest of each layer.
+      case loras([Role], sparsity: Double, combination: LoRACombination)
+      /// A method of `ziplora merge`, with its options by name.
+      case merge(String, options: [String: Double])
+      case zip(Zip)
+      /// One LoRA trained on the pictures of both.
+      case joint(Training)
+      /// What another row made, weighed anew.
+      case reweighted(of: String)
+      /// What another row made, with layers (parts of module paths) as a third row has them.
+      case replaced(of: String, layers: [String], from: String)
+    }
+
     public var name: String
-    /// The LoRAs as they are: none is the base alone.
-    public var loras: [Role]?
-    /// The share of each LoRA's elements that are made zero, the smallest of each layer.
-    public var sparsity = 0.0
-    /// How they act at once.
-    public var combine = LoRACombination.weights
-    /// A method of `ziplora merge`, with its options by name.
-    public var merge: String?
-    public var options: [String: Double] = [:]
-    public var zip: Zip?
-    /// One LoRA trained on the pictures of both.
-    public var joint: Training?
-    /// Another row whose result is weighed anew, or has layers replaced.
-    public var of: String?
-    /// Parts of module paths of layers that are as the row `from` has them.
-    public var replace: [String] = []
-    public var from: String?
+    public var way: Way
     /// Of subject and style.
     public var weights: [Double] = [1, 1]
     /// Names of more subjects and styles that are merged or zipped with the two.
@@ -258,7 +257,7 @@ extension Experiment {
     }
     for row in rows {
       try row.validate(among: rows)
-      guard let joint = row.joint else { continue }
+      guard case .joint(let joint) = row.way else { continue }
       let drawn = min(subjectTraining.prior, styleTraining.prior)
       guard (0...max(drawn, 0)).contains(joint.prior) else {
         throw SettingError(
@@ -279,71 +278,74 @@ extension Experiment {
 }
 
 extension Experiment.Row {
+  /// How LoRAs act at once where they are drawn with.
+  var combination: LoRACombination {
+    if case .loras(_, _, let combination) = way { combination } else { .weights }
+  }
+
+  var zip: Experiment.Zip? { if case .zip(let zip) = way { zip } else { nil } }
+
   func validate(among rows: [Experiment.Row]) throws {
-    let ways = [
-      ("loras", loras != nil), ("merge", merge != nil), ("zip", zip != nil), ("joint", joint != nil), ("of", of != nil),
-    ]
-    let given = ways.filter(\.1).map(\.0)
-    guard given.count == 1 else {
-      throw SettingError(
-        "\(title): found \(given.isEmpty ? "none" : given.joined(separator: " and ")) of "
-          + "\(ways.map(\.0).joined(separator: ", ")); expected one")
-    }
-    guard combine == .weights || loras?.count == 2 else {
-      throw SettingError("\(title): combine goes with loras: [subject, style] alone")
-    }
-    guard (0..<1).contains(sparsity) else { throw SettingError("\(title): sparsity \(sparsity); expected 0 up to 1") }
-    guard sparsity == 0 || loras?.isEmpty == false else {
-      throw SettingError("\(title): sparsity goes with loras alone")
-    }
-    guard with.isEmpty || merge != nil || zip != nil else {
-      throw SettingError("\(title): with goes with merge and zip alone")
-    }
     try validateWeights()
-    guard replace.isEmpty == (from == nil), replace.isEmpty || of != nil else {
-      throw SettingError("\(title): replace and from go together, with of")
-    }
-    if let from {
-      guard let other = rows.first(where: { $0.name == from }), other.merge != nil || other.zip != nil else {
-        throw SettingError("\(title): from names \"\(from)\"; expected a row of merge or zip")
+    switch way {
+    case .loras(let roles, let sparsity, let combination):
+      guard combination == .weights || roles.count == 2 else {
+        throw SettingError("\(title): combine goes with loras: [subject, style] alone")
       }
-    }
-    if let of {
-      guard let other = rows.first(where: { $0.name == of }), other.zip != nil || other.merge == DirectMerge().name else {
-        throw SettingError("\(title): of names \"\(of)\"; expected a row of zip or of merge: direct")
-      }
-    }
-    guard options.isEmpty || merge != nil else { throw SettingError("\(title): options go with merge alone") }
-    if let merge {
-      guard let method = MergeMethods.onWeights.first(where: { $0.name == merge }) else {
+      guard (0..<1).contains(sparsity) else { throw SettingError("\(title): sparsity \(sparsity); expected 0 up to 1") }
+      guard sparsity == 0 || !roles.isEmpty else { throw SettingError("\(title): sparsity goes with loras alone") }
+    case .merge(let name, let options):
+      guard let method = MergeMethods.onWeights.first(where: { $0.name == name }) else {
         let names = MergeMethods.onWeights.map(\.name).joined(separator: ", ")
-        throw SettingError("\(title): merge: \(merge); expected one of \(names)")
+        throw SettingError("\(title): merge: \(name); expected one of \(names)")
       }
-      try validateOptions(of: method)
+      try validate(options, of: method)
+    case .zip, .joint: break
+    case .reweighted(let row): try requireDivisible(row, among: rows)
+    case .replaced(let row, _, let from):
+      try requireDivisible(row, among: rows)
+      switch rows.first(where: { $0.name == from })?.way {
+      case .merge, .zip: break
+      default: throw SettingError("\(title): from names \"\(from)\"; expected a row of merge or zip")
+      }
+    }
+  }
+
+  /// Only of what zipping and direct merge make it is known which ranks are whose.
+  private func requireDivisible(_ row: String, among rows: [Experiment.Row]) throws {
+    switch rows.first(where: { $0.name == row })?.way {
+    case .zip: return
+    case .merge(let method, _) where method == DirectMerge().name: return
+    default: throw SettingError("\(title): of names \"\(row)\"; expected a row of zip or of merge: direct")
     }
   }
 
   /// Weights of LoRAs that take no part, or of none, would change nothing.
   private func validateWeights() throws {
     guard weights.count == 2 else { throw SettingError("\(title): weights are \(weights.count) numbers; expected 2") }
-    let acting = joint != nil || !replace.isEmpty ? [] : loras ?? Experiment.Role.allCases
+    let (acting, other): ([Experiment.Role], String) =
+      switch way {
+      case .loras(let roles, _, _): (roles, "loras without it")
+      case .joint: ([], "joint")
+      case .replaced: ([], "replace")
+      case .merge, .zip, .reweighted: (Experiment.Role.allCases, "")
+      }
     guard Set(acting).count == acting.count else { throw SettingError("\(title): loras: one is there twice") }
     for (role, weight) in Swift.zip(Experiment.Role.allCases, weights) {
       guard weight.isFinite else {
         throw SettingError("\(title): weights: found \(weight) for the \(role.rawValue); expected a finite number")
       }
       guard weight == 1 || acting.contains(role) else {
-        let other = joint != nil ? "joint" : loras != nil ? "loras without it" : "replace"
         throw SettingError(
           "\(title): weights: found \(weight) for the \(role.rawValue), which changes nothing beside \(other); expected 1")
       }
     }
-    guard combine != .predictions || weights.allSatisfy({ $0 >= 0 }) && weights.contains(where: { $0 > 0 }) else {
+    guard combination != .predictions || weights.allSatisfy({ $0 >= 0 }) && weights.contains(where: { $0 > 0 }) else {
       throw SettingError("\(title): weights: found \(weights); combine: predictions takes those from 0 on, not all 0")
     }
   }
 
-  private func validateOptions(of method: any MergeMethod) throws {
+  private func validate(_ options: [String: Double], of method: any MergeMethod) throws {
     do {
       _ = try method.setting(options)
     } catch .option(let option, let value, let expected) {

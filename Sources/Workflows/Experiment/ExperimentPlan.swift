@@ -190,7 +190,7 @@ struct ExperimentPlan {
       try add(
         "drawing \(pair.name) by \(row.name)",
         GenerateImages(
-          base: base(drawingIn: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combine,
+          base: base(drawingIn: sampling.dtype), prompts: prompts, loras: drawn, combination: row.combination,
           sampler: sampling.sampler, steps: sampling.steps, guidance: sampling.guidance, size: experiment.size,
           seed: sampling.seed,
           count: experiment.count(exhibit), batch: sampling.batch, output: pictures, overwrite: true),
@@ -210,7 +210,7 @@ struct ExperimentPlan {
       "measuring \(pair.name) by \(row.name)",
       MeasureReproduction(
         base: base, subject: side(pair.subject, .subject), style: side(pair.style, .style), merged: drawn,
-        combination: row.combine, size: experiment.size,
+        combination: row.combination, size: experiment.size,
         draws: experiment.reproductionDraws, batch: 4, seed: 7, output: "\(folder)/reproduction.json"),
       record: Paths.record(of: "\(folder)/reproduction.json"), reading: [pair.subject, pair.style])
     guard experiment.asksOracle else { return }
@@ -225,42 +225,46 @@ struct ExperimentPlan {
   private mutating func loras(
     _ row: Experiment.Row, _ pair: Experiment.Pair, merged: String
   ) throws -> [WeightedFile] {
-    let both = try zip([(pair.subject, Experiment.Role.subject), (pair.style, .style)], row.weights).map { side, weight in
-      (side.1, WeightedFile(try lora(side.0, side.1, sparsity: row.sparsity), weight: weight))
-    }
+    let both = zip([lora(pair.subject, .subject), lora(pair.style, .style)], row.weights).map { WeightedFile($0, weight: $1) }
     let others = try experiment.others(row, of: pair)
     for other in others { try train(other.material, other.role) }
-    let more = others.map { WeightedFile(lora($0.material, $0.role)) }
-    if let roles = row.loras { return both.filter { roles.contains($0.0) }.map(\.1) }
+    let all = both + others.map { WeightedFile(lora($0.material, $0.role)) }
     let output = AdapterOutput(merged, overwrite: true)
     let (title, record) = ("merging \(pair.name) by \(row.name)", Paths.record(of: merged))
-    if let method = row.merge {
+    switch row.way {
+    case .loras(let roles, let sparsity, _):
+      let sides = [(pair.subject, Experiment.Role.subject), (pair.style, .style)]
+      return try zip(sides, row.weights).filter { roles.contains($0.0.1) }.map { side, weight in
+        WeightedFile(try lora(side.0, side.1, sparsity: sparsity), weight: weight)
+      }
+    case .merge(let method, let options):
       try add(
-        title, MergeAdapters(method: method, settings: row.options, loras: both.map(\.1) + more, output: output),
+        title, MergeAdapters(method: method, settings: options, loras: all, output: output),
         at: SettingPlace(owner: row.title), record: record)
-    } else if let zip = row.zip {
+    case .zip(let zip):
       try add(
-        title, zipping(zip, pair, others.map(\.material), both.map(\.1) + more, output),
+        title, zipping(zip, pair, others.map(\.material), all, output),
         at: SettingPlace(owner: row.title, section: "zip", names: Self.zipNames), record: record,
         reading: zip.references == .pictures ? [pair.subject, pair.style] + others.map(\.material) : [])
-    } else if let training = row.joint {
-      try trainJointly(pair, training, of: row, to: merged)
-    } else if let other = experiment.rows.first(where: { $0.name == row.of }) {
-      // Made first, wherever in the file that row stands.
-      let source = "\(folder(other, pair))/merged.safetensors"
-      _ = try loras(other, pair, merged: source)
-      if let from = experiment.rows.first(where: { $0.name == row.from }) {
-        let replacement = "\(folder(from, pair))/merged.safetensors"
-        _ = try loras(from, pair, merged: replacement)
-        try add(
-          title,
-          ReplaceLayers(base: experiment.base.source, lora: source, other: replacement, layers: row.replace, output: output),
-          record: record)
-        return [WeightedFile(merged)]
-      }
-      try add(title, ReweightAdapter(lora: source, weights: row.weights, output: output), record: record)
+    case .joint(let training): try trainJointly(pair, training, of: row, to: merged)
+    case .reweighted(let other):
+      try add(
+        title, ReweightAdapter(lora: made(by: other, pair), weights: row.weights, output: output), record: record)
+    case .replaced(let other, let layers, let from):
+      let (source, replacement) = (try made(by: other, pair), try made(by: from, pair))
+      try add(
+        title, ReplaceLayers(base: experiment.base.source, lora: source, other: replacement, layers: layers, output: output),
+        record: record)
     }
     return [WeightedFile(merged)]
+  }
+
+  /// What a row makes of a pair, made first wherever in the file the row stands.
+  private mutating func made(by name: String, _ pair: Experiment.Pair) throws -> String {
+    let row = experiment.rows.first { $0.name == name }!
+    let file = "\(folder(row, pair))/merged.safetensors"
+    _ = try loras(row, pair, merged: file)
+    return file
   }
 
   private static let zipNames = [

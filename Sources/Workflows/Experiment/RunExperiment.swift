@@ -103,15 +103,17 @@ public struct RunExperiment: DistributedWorkflow {
     let layers = try Experiment.Training().options.targets.paths(in: checkpoint.moduleNames)
     let ranks = (experiment.subjectTraining.rank, experiment.styleTraining.rank)
     for row in experiment.rows {
-      if let scope = row.zip?.options.scope, !layers.contains(where: scope.contains) {
-        throw SettingError("\(row.title): zip.scope: found \(scope); LoRAs have layers such as \(layers[0]), and none in it")
-      }
-      for part in row.replace where !layers.contains(where: { ReplaceLayers.lies($0, under: part) }) {
-        throw SettingError("\(row.title): replace: found \(part); LoRAs have layers such as \(layers[0]), and none under it")
-      }
-      if row.merge == LinearMerge().name, ranks.0 != ranks.1 {
+      switch row.way {
+      case .zip(let zip) where !layers.contains(where: zip.options.scope.contains):
         throw SettingError(
-          "\(row.title): merge: \(LinearMerge().name); found LoRAs of rank \(ranks.0) and \(ranks.1), expected one rank")
+          "\(row.title): zip.scope: found \(zip.options.scope); LoRAs have layers such as \(layers[0]), and none in it")
+      case .replaced(_, let parts, _):
+        for part in parts where !layers.contains(where: { ReplaceLayers.lies($0, under: part) }) {
+          throw SettingError("\(row.title): replace: found \(part); LoRAs have layers such as \(layers[0]), and none under it")
+        }
+      case .merge(let method, _) where method == LinearMerge().name && ranks.0 != ranks.1:
+        throw SettingError("\(row.title): merge: \(method); found LoRAs of rank \(ranks.0) and \(ranks.1), expected one rank")
+      default: break
       }
     }
   }
