@@ -111,8 +111,9 @@ public struct GenerateImages: Workflow {
     do {
       return try generate(progress: progress)
     } catch {
-      if isNew, try FileManager.default.contentsOfDirectory(atPath: output).isEmpty {
-        try FileManager.default.removeItem(atPath: output)
+      // What went wrong says more than a folder that stays.
+      if isNew, (try? FileManager.default.contentsOfDirectory(atPath: output))?.isEmpty == true {
+        try? FileManager.default.removeItem(atPath: output)
       }
       throw error
     }

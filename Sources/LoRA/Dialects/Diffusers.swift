@@ -5,7 +5,7 @@ public import OrderedCollections
 ///
 /// Alphas stand in the metadata entry `lora_adapter_metadata`, the JSON of one peft LoraConfig a component with keys such as
 /// `unet.lora_alpha` (diffusers: loaders/lora_base.py pack_lora_weights). Where nothing is said, alpha is the rank, and so it is in
-/// files written here: diffusers before 0.34, `load_lora_adapter` and ComfyUI do not look there.
+/// files written here: diffusers before June 2025 (its pull request 11324), `load_lora_adapter` and ComfyUI do not look there.
 public struct DiffusersDialect: Dialect {
   public let name = "diffusers"
   public let summary = "diffusers with peft: unet.<layer>.lora_A.weight, .lora_B.weight, alphas in the metadata"

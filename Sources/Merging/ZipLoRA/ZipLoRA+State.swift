@@ -121,7 +121,7 @@ extension ZipLoRA {
     }
     let (start, live) = (try saved("start."), try saved("coefficients."))
     try self.init(inputs, probe: probe, options: options, plan: plan, start: start, generator: Generator(seed: 0))
-    generator.state = try file.tensor("generator")
+    try withTorchErrors { generator.state = try file.tensor("generator") }
     withoutGrad { for (current, kept) in zip(coefficients.tensors, live.tensors) { current.copyInPlace(kept) } }
     func moments(_ name: String, shape: [Int]? = nil) throws -> [Tensor] {
       try adam.parameters.enumerated().map { index, parameter in
