@@ -1,11 +1,16 @@
 internal import Foundation
 
 extension Error {
-  /// What the system said, in its own words; Foundation's are about an operation that could not be completed.
+  /// Why a file or folder cannot be had, in a few words; Foundation's are about an operation that could not be completed.
   package var systemReason: String {
-    var error = self as NSError
-    while error.domain != NSPOSIXErrorDomain, let cause = error.userInfo[NSUnderlyingErrorKey] as? NSError { error = cause }
-    guard error.domain == NSPOSIXErrorDomain else { return localizedDescription }
-    return String(cString: strerror(Int32(error.code))).lowercased()
+    guard let error = self as? CocoaError else { return localizedDescription }
+    return switch error.code {
+    case .fileNoSuchFile, .fileReadNoSuchFile: "no such file or folder"
+    case .fileReadNoPermission, .fileWriteNoPermission: "permission denied"
+    case .fileWriteOutOfSpace: "no space is left on the disk"
+    case .fileWriteVolumeReadOnly: "the disk is read-only"
+    case .fileReadInapplicableStringEncoding, .fileReadCorruptFile: "it is no UTF-8"
+    default: localizedDescription
+    }
   }
 }

@@ -135,4 +135,13 @@ import Workflows
     let errors = run.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     #expect(errors.contains("row \"linear\": merge: linear; found LoRAs of rank 2 and 1, expected one rank"), "\(errors)")
   }
+
+  @Test("files that cannot be read are told in words of the system")
+  func unreadable() throws {
+    let missing = try Binary.run(["experiment", folder("no.yaml"), "--output", folder("out")])
+    #expect(
+      missing.errors.contains("no.yaml: cannot be read (no such file or folder); expected a YAML file"), "\(missing.errors)")
+    let other = try Binary.run(["experiment", folder.path, "--output", folder("out")])
+    #expect(other.errors.contains("found a folder; expected a YAML file"), "\(other.errors)")
+  }
 }

@@ -12,6 +12,7 @@ extension Experiment {
   ///
   /// - Throws: `SettingError` that names the file, the setting, what was found and what was expected.
   public init(contentsOf path: String) throws {
+    guard !Paths.isFolder(path) else { throw SettingError("\(path): found a folder; expected a YAML file in UTF-8") }
     let text: String
     do {
       text = try String(contentsOfFile: path, encoding: .utf8)
