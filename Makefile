@@ -47,9 +47,12 @@ bootstrap: ## check Swift, install the image libraries, fetch libtorch (LIBTORCH
 build: bootstrap ## build the ziplora command and the library
 	swift build $(swift_flags)
 
-# Where this package itself is built, so that nothing is built twice.
+# Where this package itself is built, so that nothing is built twice. There SwiftPM takes what it has planned for one package for the
+# other's, and finds no target of its name.
 example: build ## build a package that depends on this one (Examples/Library)
+	rm -f .build/*/release/description.json
 	swift build --package-path Examples/Library --scratch-path .build $(swift_flags) --product zip-example
+	rm -f .build/*/release/description.json
 
 test: test-bootstrap build ## run all tests (TEST_FILTER=Suite: these)
 	swift test $(swift_flags) --disable-testable-imports --disable-xctest $(if $(TEST_FILTER),--filter "$(TEST_FILTER)")
