@@ -1,5 +1,6 @@
 import Foundation
 import TestFiles
+import TestHub
 import TestSupport
 import Testing
 import Torch
@@ -7,6 +8,19 @@ import Torch
 /// A small pipeline and small pictures.
 let base = "\(goldens)/pipelines/sdxl"
 let fixtures = "\(repository)/Tests/ImagesTests/Fixtures"
+
+extension FakeModel {
+  /// A small pipeline as the hub would have it.
+  static func pipeline() throws -> FakeModel {
+    let pipeline = "\(goldens)/pipelines/sd15"
+    var model = FakeModel()
+    model.files = [:]
+    for name in try FileManager.default.subpathsOfDirectory(atPath: pipeline) where name.contains(".") {
+      model.files[name] = [UInt8](try TestFiles.bytes("\(pipeline)/\(name)"))
+    }
+    return model
+  }
+}
 
 /// The ziplora command that was built with these tests, as a user starts it.
 struct Binary {

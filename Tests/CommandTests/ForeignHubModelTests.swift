@@ -9,17 +9,6 @@ import Testing
 
   init() throws { cache = try TemporaryCache() }
 
-  /// A small pipeline as the hub would have it.
-  private func hubModel() throws -> FakeModel {
-    let pipeline = "\(goldens)/pipelines/sd15"
-    var model = FakeModel()
-    model.files = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: pipeline) where name.contains(".") {
-      model.files[name] = [UInt8](try bytes("\(pipeline)/\(name)"))
-    }
-    return model
-  }
-
   /// Loads it, and gives what the hub was asked for.
   private func load(_ model: FakeModel) throws -> (run: Binary, paths: [String]) {
     let server = try ScriptedServer { request, _ in model.answer(request) }
@@ -45,7 +34,7 @@ import Testing
 
   @Test("a pipeline of another kind, without a U-Net")
   func otherPipeline() throws {
-    var model = try hubModel()
+    var model = try FakeModel.pipeline()
     model.files["model_index.json"] = Array(
       """
       {"_class_name": "StableDiffusion3Pipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
@@ -62,7 +51,7 @@ import Testing
 
   @Test("a model for inpainting, in a pipeline of a known kind")
   func inpainting() throws {
-    var model = try hubModel()
+    var model = try FakeModel.pipeline()
     let settings = String(decoding: try #require(model.files["unet/config.json"]), as: UTF8.self)
     let changed = settings.replacing(#""in_channels": 4"#, with: #""in_channels": 9"#)
     try #require(changed != settings)
@@ -72,7 +61,7 @@ import Testing
 
   @Test("a model that can be used is loaded, each file fetched once and its settings first")
   func supported() throws {
-    let (run, paths) = try load(try hubModel())
+    let (run, paths) = try load(try FakeModel.pipeline())
     try #require(run.status == 0, "\(run.errors)")
     #expect(run.output.hasPrefix(#"{"parameters":"#))
     let files = paths.filter { $0 != FakeModel.listing }

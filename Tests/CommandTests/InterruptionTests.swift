@@ -59,20 +59,9 @@ import Testing
     try expectSameAfterInterruption("zipping", others: others) { loras.zip(steps: 20, output: $0) }
   }
 
-  /// A small pipeline as the hub would have it.
-  private func hubModel() throws -> FakeModel {
-    let pipeline = "\(goldens)/pipelines/sd15"
-    var model = FakeModel()
-    model.files = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: pipeline) where name.contains(".") {
-      model.files[name] = [UInt8](try bytes("\(pipeline)/\(name)"))
-    }
-    return model
-  }
-
   @Test("a download keeps what has come, and the same command fetches the rest and no file twice")
   func fetching() throws {
-    let (model, cache, large) = (try hubModel(), try TemporaryCache(), FakeModel.path(of: FakeModel.large))
+    let (model, cache, large) = (try FakeModel.pipeline(), try TemporaryCache(), FakeModel.path(of: FakeModel.large))
     let server = try ScriptedServer { request, count in
       var answer = model.answer(request)
       // Less than it says, so that the command waits for more.
