@@ -108,7 +108,8 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   ) throws {
     let requests = numbers.map {
       TextToImage(
-        prompts: [origin.prompt], steps: drawingSteps, width: size.width, height: size.height, seed: seed &+ UInt64($0))
+        prompts: [origin.prompt], sampler: drawingSampler, steps: drawingSteps, width: size.width, height: size.height,
+        seed: seed &+ UInt64($0))
     }
     try drawPictures(requests, with: model, phase: "drawing prior pictures", state: folder, progress: progress) {
       try $1.write(to: "\(folder)/\(Self.name(numbers[$0]))", text: origin.texts)

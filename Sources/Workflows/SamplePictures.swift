@@ -59,7 +59,8 @@ public struct SamplePictures: Codable, Sendable, Equatable {
     try Paths.makeFolder(folder)
     let files = files(step, in: folder)
     let requests = prompts.map {
-      TextToImage(prompts: [$0], steps: drawingSteps, width: size.width, height: size.height, seed: seed)
+      TextToImage(
+        prompts: [$0], sampler: drawingSampler, steps: drawingSteps, width: size.width, height: size.height, seed: seed)
     }
     try drawPictures(requests, with: model, phase: "drawing sample pictures", state: nil, progress: progress) {
       try $1.write(to: files[$0], text: [("prompt", prompts[$0])], overwrite: overwrite)
