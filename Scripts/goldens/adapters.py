@@ -1,6 +1,7 @@
-"""LoRAs for pipelines/sdxl in diffusers' and kohya's dialects with their noise predictions, and one as diffusers' training scripts
-save them: Tests/Goldens/adapters."""
+"""LoRAs for pipelines/sdxl in diffusers' and kohya's dialects with their noise predictions, one as diffusers' training scripts
+save them, and peft's LoHa and LoKr: Tests/Goldens/adapters."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.training_utils import _collate_lora_metadata
 from diffusers.utils import convert_state_dict_to_diffusers
-from peft import LoraConfig
+from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
 from common import GOLDENS, fresh_folder, generator, largest_relative_difference, sort_metadata, write_tensors
@@ -38,6 +39,22 @@ SCRIPTS = {
     ),
     "text_encoder": LoraConfig(r=RANK, lora_alpha=1, target_modules=r".*layers\.0\.(self_attn\.q_proj|mlp\.fc1)"),
     "text_encoder_2": LoraConfig(r=2, lora_alpha=3, use_rslora=True, target_modules=r".*layers\.1\.self_attn\.out_proj"),
+}
+# Alphas and ranks that differ, matrices and convolutions; a LoKr without halves has no rank but the configuration's.
+FORM_TARGETS = UNET_BLOCK + r"(attn1\.to_q|attn2\.to_k|ff\.net\.2)|down_blocks\.1\.resnets\.0\.(conv1|conv_shortcut)"
+PEFT_FORMS = {
+    "peft-loha": LoHaConfig(
+        r=RANK, alpha=ALPHA, target_modules=FORM_TARGETS, rank_pattern={"attn2.to_k": 2}, alpha_pattern={r".*ff\.net\.\d": 6}
+    ),
+    "peft-lokr": LoKrConfig(
+        r=2,
+        alpha=3,
+        target_modules=FORM_TARGETS,
+        decompose_both=True,
+        use_effective_conv2d=True,
+        rank_pattern={"attn2.to_k": 64, "ff.net.2": 1, "conv1": 1},
+        alpha_pattern={"ff.net.2": 6},
+    ),
 }
 SCALES = {"": 1.0, ".scale_0.7": 0.7, ".scale_0": 0.0}
 RESNET = {
@@ -226,7 +243,34 @@ def make_scripts(seed: int) -> None:
     print(f"adapters scripts: {len(deltas)} modules, {sum(len(state) for state in states.values())} keys")
 
 
+@torch.no_grad()
+def make_peft_form(name: str, config, seed: int) -> None:
+    """What peft saves of an adapter that is no LoRA, and what it adds to each weight."""
+    folder = fresh_folder("adapters", name)
+    random = generator(seed)
+    model = get_peft_model(load_base().unet, config)
+    for key, parameter in model.named_parameters():
+        if any(part in key for part in ["hada_", "lokr_"]):
+            parameter.copy_(torch.randn(parameter.shape, generator=random) / parameter[0].numel() ** 0.5)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
+    fields = json.loads(path.read_text()) | {"base_model_name_or_path": None}
+    path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    sort_metadata(folder / "adapter_model.safetensors")
+    deltas = {
+        module.removeprefix("base_model.model."): layer.double().get_delta_weight("default").float()
+        for module, layer in model.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+    assert len(deltas) == 5, sorted(deltas)
+    write_tensors(folder / "expected.safetensors", {f"delta.unet.{module}": delta for module, delta in deltas.items()})
+    print(f"adapters {name}: {len(deltas)} modules")
+
+
 if __name__ == "__main__":
     for seed, (name, targets) in enumerate(VARIANTS.items(), start=601):
         make_variant(name, targets, seed)
     make_scripts(604)
+    for seed, (name, config) in enumerate(PEFT_FORMS.items(), start=605):
+        make_peft_form(name, config, seed)

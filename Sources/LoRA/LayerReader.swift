@@ -12,7 +12,7 @@ struct LayerReader {
   private(set) var vectors: [String] = []
   /// Keys of embeddings of words.
   private(set) var embeddings: [String] = []
-  /// Whether the alpha of a LoRA is stated nowhere.
+  /// Whether the alpha of a layer is in no tensor.
   private(set) var assumesAlphas = false
 
   init(dialect: any Dialect, collection: SafeTensorsCollection, alphas: any AlphaSource, checksNumbers: Bool) {
@@ -85,12 +85,14 @@ struct LayerReader {
     }
     var tensors: [AdapterKey.Part: Tensor] = [:]
     for (part, key) in keys { tensors[part] = try numbers(key, part) }
-    if keys[.alpha] == nil, keys[.down] != nil { assumesAlphas = true }
     let layer = LayerTensors(
       stem: stem, tensors: tensors, statedAlpha: { [alphas] in alphas.alpha(of: stem, rank: $0) },
+      statedScale: alphas.scale(of: stem),
       key: { [dialect] in keys[$0] ?? dialect.key(stem, $0) })
     // What has an alpha or magnitudes and nothing else is a LoRA without its halves.
     let form = try (claims.first ?? LowRankForm.self).init(layer)
+    // The whole difference needs none.
+    if keys[.alpha] == nil, !(form is DenseForm) { assumesAlphas = true }
     let magnitude = try Magnitude(layer, of: form)
     if magnitude == nil, alphas.hasMagnitude(stem) { throw AdapterFileError.Defect.noMagnitude(stem) }
     return LayerChange(form: form, magnitude: magnitude)

@@ -43,7 +43,8 @@ import Testing
       """.utf8)
     for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
       let file = model.files.removeValue(forKey: "unet/\(name)")
-      model.files["transformer/\(name)"] = try #require(file)
+      let found: [UInt8] = try #require(file)
+      model.files["transformer/\(name)"] = found
     }
     try expectRefusal(
       model, #"/model_index.json: _class_name is "StableDiffusion3Pipeline", which is not supported; supported: "#)

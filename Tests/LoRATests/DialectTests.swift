@@ -261,7 +261,7 @@ import Torch
       (#"{"unet.lora_alpha": "8"}"#, "has a unet.lora_alpha that is no number"),
       (#"{"unet.use_dora": true}"#, "attn1.to_q lacks the magnitudes of DoRA, which the metadata asks for (use_dora)"),
       (#"{"unet.alpha_pattern": {"to_q": "much"}}"#, "has no number for unet.alpha_pattern to_q"),
-      (#"{"unet.alpha_pattern": {"to_(q": 1}}"#, "has an alpha_pattern that is no regular expression: to_(q"),
+      (#"{"unet.alpha_pattern": {"to_(q": 1}}"#, "has an entry of unet.alpha_pattern that is no regular expression: to_(q"),
     ] {
       let error = try #require(throws: AdapterFileError.self) { try alphas(text) }
       #expect(error.description.contains(message), "\(error)")

@@ -143,25 +143,6 @@ import Torch
     #expect(adapter.factors.values.map(\.scale) == [0.5])
   }
 
-  @Test(
-    "forms of peft that are scaled otherwise than LyCORIS' are called by name",
-    arguments: [
-      ("LoHa of peft", ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"]),
-      ("LoKr of peft", ["lokr_w1", "lokr_w2_a", "lokr_w2_b"]),
-    ] as [(String, [String])])
-  func formsOfPEFT(form: String, parts: [String]) throws {
-    let stem = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
-    let error = try #require(throws: AdapterFileError.self) {
-      try file(OrderedDictionary(uniqueKeysWithValues: parts.map { ("\(stem).\($0)", Tensor.ones([2, 2])) }))
-    }
-    #expect(
-      error.description.hasSuffix(
-        """
-        : not a sound LoRA file of the dialect peft:
-          \(stem) is \(form), which is not read; have the tool that made it extract a LoRA
-        """), "\(error)")
-  }
-
   @Test("what is missing for DoRA is told in the file's order, and of a sound file")
   func layersOfDoRA() throws {
     // By their names, 10 and 11 come before 1, and so they do in the file.

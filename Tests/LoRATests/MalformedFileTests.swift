@@ -280,7 +280,7 @@ import Torch
       metadata: ["lora_adapter_metadata": #"{"unet.init_lora_weights": "olora"}"#]
     ) { Halves("diffusers").tensors(.ones([2, 4]), .ones([6, 2])) },
     Case(
-      "a pattern that is no expression", "has an alpha_pattern that is no regular expression: to_(q",
+      "a pattern that is no expression", "has an entry of alpha_pattern that is no regular expression: to_(q",
       configuration: #"{"alpha_pattern": {"to_(q": 1}}"#
     ) { Halves("peft").tensors(.ones([2, 4]), .ones([6, 2])) },
   ]

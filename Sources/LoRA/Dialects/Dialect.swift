@@ -56,6 +56,11 @@ public protocol AlphaSource {
   /// - Returns: nil where nothing is said.
   func alpha(of stem: String, rank: Int) -> Double?
 
+  /// alpha / rank of a layer whose tensors have no rank, as a LoKr of whole matrices.
+  ///
+  /// - Returns: nil where nothing is said.
+  func scale(of stem: String) -> Double?
+
   /// Whether the layer should have magnitudes (DoRA).
   func hasMagnitude(_ stem: String) -> Bool
 
@@ -64,6 +69,7 @@ public protocol AlphaSource {
 }
 
 extension AlphaSource {
+  public func scale(of stem: String) -> Double? { nil }
   public func hasMagnitude(_ stem: String) -> Bool { false }
   public var remark: String? { nil }
 }

@@ -1,7 +1,7 @@
 public import OrderedCollections
 
 /// peft's own files (peft: utils/save_and_load.py): `base_model.model.down_blocks.1.….to_q.lora_A.weight`, with alphas in
-/// `adapter_config.json` beside them; also the keys of a module with injected layers, which have no prefix. diffusers'
+/// `adapter_config.json` beside them, and its LoHa and LoKr, whose tensors are called as LyCORIS' are; also the keys of a module with injected layers, which have no prefix. diffusers'
 /// `save_lora_adapter` writes those, and the same configuration into the metadata (diffusers: loaders/peft.py).
 ///
 /// A file is of one model and does not say which, so layers of text encoders are told apart by their shapes.
@@ -74,8 +74,7 @@ public struct PEFTDialect: Dialect {
   static let configurationFile = "adapter_config.json"
 
   private static let suffixes = KeySuffixes(
-    DiffusersDialect.suffixes.own
-      + LayerForms.ofPEFT.flatMap(\.parts).map { ($0, ".\($0.name.dropFirst(LayerForms.peftPrefix.count))") },
+    DiffusersDialect.suffixes.own + (HadamardForm.parts + KroneckerForm.parts).map { ($0, ".\($0)") },
     common: DiffusersDialect.suffixes.common + [LayerForms.bias])
 
   /// What a key without the prefix begins with.
@@ -96,6 +95,8 @@ private struct ModuleAlphas: AlphaSource {
   let configuration: PEFTConfiguration
 
   func alpha(of stem: String, rank: Int) -> Double? { configuration.alpha(of: PEFTDialect.module(stem), rank: rank) }
+
+  func scale(of stem: String) -> Double? { configuration.scale(of: PEFTDialect.module(stem)) }
 
   func hasMagnitude(_ stem: String) -> Bool { configuration.usesDoRA }
 }

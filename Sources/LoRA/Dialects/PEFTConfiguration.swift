@@ -2,13 +2,28 @@ internal import Foundation
 internal import OrderedCollections
 internal import SafeTensors
 
-/// What a LoraConfig of peft says about alphas (peft: tuners/lora/config.py; tuners/lora/model.py and utils/other.py
-/// get_pattern_key).
+/// What a LoraConfig, LoHaConfig or LoKrConfig of peft says about alphas (peft: tuners/lora/config.py, tuners/loha/config.py,
+/// tuners/lokr/config.py; tuners/lora/model.py and utils/other.py get_pattern_key).
 struct PEFTConfiguration {
   /// A module path or its ending; peft also takes regular expressions.
   private enum Pattern {
     case ending(String)
     case expression(ModulePattern)
+
+    init(_ text: String, of field: String, key: String) throws(MetadataError) {
+      // diffusers anchors a full path with ^, which for a full path means the same as an ending.
+      let plain = text.hasPrefix("^") ? String(text.dropFirst()) : text
+      if plain.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) {
+        self = .ending(plain)
+      } else if let expression = ModulePattern(text) {
+        self = .expression(expression)
+      } else {
+        throw MetadataError(
+          key: key,
+          problem: "has an entry of \(field) that is no regular expression: \(text)\n"
+            + "(groups, choices, sets and repetitions are read, look-around and back-references are not)")
+      }
+    }
 
     func matches(_ module: String) -> Bool {
       switch self {
@@ -18,12 +33,44 @@ struct PEFTConfiguration {
     }
   }
 
-  /// Of a configuration that does not say it.
-  private static let defaultAlpha = 8.0
+  /// A number of all modules, but for those that a pattern fits. The first that fits counts, as peft goes through them.
+  private struct Setting {
+    /// Of a configuration that does not say it, be it an alpha or a rank.
+    private static let standard = 8.0
+
+    private let number: Double
+    private let patterns: [(pattern: Pattern, number: Double)]
+
+    /// - Parameters:
+    ///   - name: of its field.
+    ///   - patternName: of the field with the patterns.
+    init(
+      _ name: String, patterns patternName: String, in fields: OrderedDictionary<String, JSONField>, key: String
+    ) throws(MetadataError) {
+      var patterns: [(Pattern, Double)] = []
+      if case .object(let entries)? = fields[patternName] {
+        for (pattern, value) in entries {
+          guard case .number(let number) = value, number.isFinite else {
+            throw MetadataError(key: key, problem: "has no number for \(patternName) \(pattern)")
+          }
+          patterns.append((try Pattern(pattern, of: patternName, key: key), number))
+        }
+      }
+      self.patterns = patterns
+      switch fields[name] {
+      case .number(let number)? where number.isFinite: self.number = number
+      case nil, .null?: number = Self.standard
+      default: throw MetadataError(key: key, problem: "has a \(name) that is no number")
+      }
+    }
+
+    subscript(module: String) -> Double { patterns.first { $0.pattern.matches(module) }?.number ?? number }
+  }
 
   /// nil where there is no configuration.
-  private let alpha: Double?
-  private let patterns: [(pattern: Pattern, alpha: Double)]
+  private let alpha: Setting?
+  /// Where the rank cannot be seen from the tensors: of a LoHa or LoKr.
+  private let rank: Setting?
   private let usesRootOfRank: Bool
   let usesDoRA: Bool
 
@@ -38,22 +85,13 @@ struct PEFTConfiguration {
         problem: "has \(prefix)init_lora_weights \"\(start)\", which changed the base's weights before the training, so the "
           + "LoRA is none for the base as it is; save it again with peft's path_initial_model_for_weight_conversion")
     }
-    var patterns: [(Pattern, Double)] = []
-    if case .object(let entries)? = fields["\(prefix)alpha_pattern"] {
-      // The first that fits counts, as peft goes through them.
-      for (name, value) in entries {
-        guard case .number(let alpha) = value, alpha.isFinite else {
-          throw MetadataError(key: key, problem: "has no number for \(prefix)alpha_pattern \(name)")
-        }
-        patterns.append((try Self.pattern(name, key: key), alpha))
-      }
+    let isLoRA = if case .string(let kind)? = fields["\(prefix)peft_type"] { !["LOHA", "LOKR"].contains(kind) } else { true }
+    func setting(_ name: String, _ patterns: String) throws(MetadataError) -> Setting {
+      try Setting(prefix + name, patterns: prefix + patterns, in: fields, key: key)
     }
-    switch fields["\(prefix)lora_alpha"] {
-    case .number(let number)? where number.isFinite: alpha = number
-    case nil, .null?: alpha = fields.keys.contains { $0.hasPrefix(prefix) } ? Self.defaultAlpha : nil
-    default: throw MetadataError(key: key, problem: "has a \(prefix)lora_alpha that is no number")
-    }
-    self.patterns = patterns
+    let isThere = fields.keys.contains { $0.hasPrefix(prefix) }
+    alpha = isThere ? try setting(isLoRA ? "lora_alpha" : "alpha", "alpha_pattern") : nil
+    rank = isThere && !isLoRA ? try setting("r", "rank_pattern") : nil
     usesRootOfRank = isSet("use_rslora")
     usesDoRA = isSet("use_dora")
   }
@@ -64,24 +102,17 @@ struct PEFTConfiguration {
     ["pissa", "corda", "olora", "loftq", "lora_ga"].contains { start.lowercased().hasPrefix($0) }
   }
 
-  private static func pattern(_ text: String, key: String) throws(MetadataError) -> Pattern {
-    // diffusers anchors a full path with ^, which for a full path means the same as an ending.
-    let plain = text.hasPrefix("^") ? String(text.dropFirst()) : text
-    if plain.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) { return .ending(plain) }
-    guard let expression = ModulePattern(text) else {
-      throw MetadataError(
-        key: key,
-        problem: "has an alpha_pattern that is no regular expression: \(text)\n"
-          + "(groups, choices, sets and repetitions are read, look-around and back-references are not)")
-    }
-    return .expression(expression)
-  }
-
   /// - Parameter module: without the name of a component.
   func alpha(of module: String, rank: Int) -> Double? {
-    guard let alpha = patterns.first(where: { $0.pattern.matches(module) })?.alpha ?? alpha else { return nil }
+    guard let alpha = alpha?[module] else { return nil }
     // rsLoRA divides by the root of the rank, and everything here by the rank.
     return usesRootOfRank ? alpha * Double(rank).squareRoot() : alpha
+  }
+
+  /// What a LoHa or LoKr of this module is multiplied by.
+  func scale(of module: String) -> Double? {
+    guard let alpha = alpha?[module], let rank = rank?[module], rank != 0 else { return nil }
+    return alpha / rank
   }
 
   /// The fields that say the ranks and alphas of these modules; none for no modules.

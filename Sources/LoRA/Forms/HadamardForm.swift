@@ -1,7 +1,7 @@
 internal import Torch
 
-/// LoHa (arXiv 2108.06098; LyCORIS: modules/loha.py): the element-wise product of two low-rank matrices,
-/// ΔW = (alpha / rank) · (A₁B₁) ∘ (A₂B₂).
+/// LoHa (arXiv 2108.06098; LyCORIS: modules/loha.py; peft: tuners/loha/layer.py): the element-wise product of two low-rank
+/// matrices, ΔW = (alpha / rank) · (A₁B₁) ∘ (A₂B₂).
 ///
 /// An element is Σᵢ a₁ᵢ b₁ᵢ · Σⱼ a₂ⱼ b₂ⱼ = Σᵢⱼ (a₁ᵢ a₂ⱼ)(b₁ᵢ b₂ⱼ), which is a product of two matrices of rank r₁ r₂ whose
 /// columns and rows are all pairs of columns and rows. No SVD is needed to say it.

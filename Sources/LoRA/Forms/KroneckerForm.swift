@@ -1,6 +1,6 @@
 internal import Torch
 
-/// LoKr (arXiv 2309.14859; LyCORIS: modules/lokr.py): ΔW = scale · W₁ ⊗ W₂, where each side is a matrix or a low-rank product.
+/// LoKr (arXiv 2309.14859; LyCORIS: modules/lokr.py; peft: tuners/lokr/layer.py): ΔW = scale · W₁ ⊗ W₂, where each side is a matrix or a low-rank product.
 ///
 /// The singular vectors of a Kronecker product are the products of those of its sides, and so are the singular values. So it
 /// is cut to a rank by looking at the two small sides.
@@ -27,11 +27,11 @@ struct KroneckerForm: LayerForm {
     (self.left, self.right) = (left.compact, right.compact)
     // The second side is there, whole or in halves.
     self.dtype = dtype ?? .float32
-    // Where neither side is a product there is no rank, and LyCORIS leaves alpha out of account.
+    // Where neither side is a product there is no rank, and LyCORIS leaves alpha out of account; peft does not.
     rank = rightRank ?? leftRank
     let alpha: Double? = if let rank { try tensors.alpha(rank: rank) } else { nil }
     self.alpha = alpha
-    scale = if let alpha, let rank { alpha / Double(rank) } else { 1 }
+    scale = if let alpha, let rank { alpha / Double(rank) } else { tensors.statedScale ?? 1 }
   }
 
   /// One side as factors of its own, and the rank if it is a product.

@@ -44,21 +44,13 @@ public enum LayerForms {
   public static var all: [any LayerForm.Type] { [LowRankForm.self, HadamardForm.self, KroneckerForm.self, DenseForm.self] }
 
   /// Known by their tensors, so that the message can call them by name.
-  static let unsupported: [(name: String, parts: [AdapterKey.Part])] =
-    [
-      ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"].map(AdapterKey.Part.init)),
-      ("OFT or BOFT", ["oft_blocks", "oft_diag", "oft_R.weight", "rescale"].map(AdapterKey.Part.init)),
-      ("T-LoRA", ["q_layer.weight", "p_layer.weight", "lambda_layer"].map(AdapterKey.Part.init)),
-      ("(IA)³", [AdapterKey.Part("on_input"), weight]),
-      ("a replaced weight", [AdapterKey.Part("set_weight")]),
-    ] + ofPEFT
-
-  /// They are called as LyCORIS' are and scaled otherwise (peft: tuners/loha/layer.py, tuners/lokr/layer.py).
-  static let ofPEFT = [("LoHa of peft", HadamardForm.parts), ("LoKr of peft", KroneckerForm.parts)].map { name, parts in
-    (name: name, parts: parts.map { AdapterKey.Part(peftPrefix + $0.name) })
-  }
-
-  static let peftPrefix = "peft "
+  static let unsupported: [(name: String, parts: [AdapterKey.Part])] = [
+    ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"].map(AdapterKey.Part.init)),
+    ("OFT or BOFT", ["oft_blocks", "oft_diag", "oft_R.weight", "rescale"].map(AdapterKey.Part.init)),
+    ("T-LoRA", ["q_layer.weight", "p_layer.weight", "lambda_layer"].map(AdapterKey.Part.init)),
+    ("(IA)³", [AdapterKey.Part("on_input"), weight]),
+    ("a replaced weight", [AdapterKey.Part("set_weight")]),
+  ]
 
   /// Changes of biases and norms: vectors, which no pair of matrices holds.
   static let vectors = ["diff_b", "w_norm", "b_norm"].map(AdapterKey.Part.init) + [bias]
@@ -82,6 +74,8 @@ public struct LayerTensors {
   let tensors: [AdapterKey.Part: Tensor]
   /// What the metadata says for a layer of this rank.
   let statedAlpha: (_ rank: Int) -> Double?
+  /// What the metadata says alpha / rank is for a layer whose tensors have no rank.
+  let statedScale: Double?
   /// How the file calls a part.
   let key: (AdapterKey.Part) -> String
 
@@ -100,7 +94,8 @@ public struct LayerTensors {
   func widened() -> LayerTensors {
     let dtype: DType = tensors.values.contains { $0.dtype == .float64 } ? .float64 : .float32
     return LayerTensors(
-      stem: stem, tensors: tensors.mapValues { $0.to(dtype: dtype) }, statedAlpha: statedAlpha, key: key)
+      stem: stem, tensors: tensors.mapValues { $0.to(dtype: dtype) }, statedAlpha: statedAlpha, statedScale: statedScale, key: key
+    )
   }
 
   /// LyCORIS takes an alpha such as 1e10 for "as thick as can be".
