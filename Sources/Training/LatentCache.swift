@@ -33,7 +33,7 @@ public struct LatentCache {
       timer.tick()
       let report = ProgressReport(
         phase: phase, step: index + 1, total: pictures.count, secondsPerStep: timer.secondsPerStep)
-      guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: nil) }
+      try report.send(to: progress)
       return moments
     }
     means = Tensor.concatenated(moments.map(\.mean))

@@ -47,7 +47,7 @@ public struct MemoryPlan: Sendable, Equatable {
       timer.tick()
       let report = ProgressReport(
         phase: Self.phase, step: done, total: Self.passes, secondsPerStep: timer.secondsPerStep)
-      guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
+      try report.send(to: progress)
       done += 1
     }
     defer { discard() }

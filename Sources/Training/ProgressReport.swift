@@ -27,6 +27,12 @@ public struct ProgressReport: Sendable {
   }
 
   public var secondsLeft: Double? { secondsPerStep.map { $0 * Double(total - step) } }
+
+  /// - Parameter state: where the work can go on from; nil where nothing is kept.
+  /// - Throws: where the handler answers false.
+  package func send(to progress: ProgressHandler, state: String? = nil) throws(Interrupted) {
+    guard progress(self) else { throw Interrupted(phase: phase, step: step, state: state) }
+  }
 }
 
 /// Hears of progress; false asks the work to save its state and stop.

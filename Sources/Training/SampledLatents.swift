@@ -74,7 +74,7 @@ public struct SampledLatents: ReferenceLatents {
             let report = ProgressReport(
               phase: phase, step: done * options.steps + state.step + 1, total: turns.count * options.steps,
               secondsPerStep: timer.secondsPerStep)
-            guard progress(report) else { throw Interrupted(phase: phase, step: report.step, state: unfinished?.folder) }
+            try report.send(to: progress, state: unfinished?.folder)
           }
         }
         let whole = Tensor.stacked(way)

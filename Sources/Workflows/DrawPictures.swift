@@ -1,5 +1,4 @@
 internal import Diffusion
-internal import Images
 internal import Torch
 internal import Training
 
@@ -7,35 +6,39 @@ internal import Training
 let drawingSampler = Sampler.dpmSolverMultistep
 let drawingSteps = 20
 
-/// Draws pictures one after another.
+/// Draws pictures, those of one request at once.
 ///
 /// - Parameters:
-///   - requests: of one picture each.
+///   - requests: of `drawingSteps`.
 ///   - state: where they are kept.
 ///   - progress: hears of each step of the sampler.
-///   - keep: gets each with its place.
+///   - keep: gets the pictures of each request, [pictures, 3, height, width], with its place.
 /// - Throws: `Interrupted` when the handler answers false; what drawing and `keep` throw.
 func drawPictures(
   _ requests: [TextToImage], with model: DiffusionModel, phase: String, state: String?, progress: ProgressHandler,
-  keep: (Int, Image) throws -> Void
+  keep: (Int, Tensor) throws -> Void
 ) throws {
   // Of several processes there may be none for this one.
   guard !requests.isEmpty else { return }
   try withoutActuallyEscaping(progress) { progress in
     var timer = StepTimer()
-    func tell(_ step: Int) throws {
+    // In steps of one picture.
+    let total = requests.reduce(0) { $0 + $1.total } * drawingSteps
+    var done = 0
+    func tell(_ step: Int, of pictures: Int) throws {
       let report = ProgressReport(
-        phase: phase, step: step, total: requests.count * drawingSteps, secondsPerStep: timer.secondsPerStep)
-      guard progress(report) else { throw Interrupted(phase: phase, step: step, state: state) }
+        phase: phase, step: step, total: total, secondsPerStep: timer.secondsPerStep.map { $0 / Double(pictures) })
+      try report.send(to: progress, state: state)
     }
     for (place, request) in requests.enumerated() {
-      let picture = try request.generate(with: model) { state in
-        if place + state.step > 0 { timer.tick() }
+      let pictures = try request.generate(with: model) { state in
+        if done + state.step > 0 { timer.tick() }
         // After its last step a picture only has to be decoded.
-        if state.step < state.total { try tell(place * drawingSteps + state.step) }
+        if state.step < state.total { try tell(done + state.step * request.total, of: request.total) }
       }
-      try keep(place, Image(picture[0]))
+      try keep(place, pictures)
+      done += request.total * drawingSteps
     }
-    try tell(requests.count * drawingSteps)
+    try tell(total, of: 1)
   }
 }

@@ -151,7 +151,7 @@ private struct Material {
         }
         let report = ProgressReport(
           phase: "looking at pictures", step: done, total: total, secondsPerStep: timer.secondsPerStep)
-        guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
+        try report.send(to: progress)
         let direction = try withTorchErrors { encoder.direction(of: image) }
         timer.tick()
         done += 1

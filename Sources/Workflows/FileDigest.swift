@@ -42,7 +42,7 @@ public struct FileDigest: Codable, Sendable, Equatable {
         told = done
         report.step = done < total ? done / million : report.total
         report.secondsPerStep = (ContinuousClock.now - began) / .seconds(1) / Double(report.step)
-        guard progress(report) else { throw Interrupted(phase: report.phase, step: report.step, state: nil) }
+        try report.send(to: progress)
       }
       return FileDigest(reading)
     }

@@ -89,7 +89,7 @@ public struct MergeAdapters: Workflow {
         // The last one is told with the warnings.
         guard done < total else { return }
         let report = ProgressReport(phase: "merging", step: done, total: total, secondsPerStep: timer.secondsPerStep)
-        guard progress(report) else { throw Interrupted(phase: "merging", step: done, state: nil) }
+        try report.send(to: progress)
       })
       return try configured().merge(inputs, context: context)
     }

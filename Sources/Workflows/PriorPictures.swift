@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import Images
+internal import OrderedCollections
 internal import Torch
 internal import Training
 
@@ -42,11 +43,13 @@ public struct PriorPictures: Codable, Sendable, Equatable {
   /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those
   /// it has drawn.
   ///
-  /// - Parameter size: of those that are drawn.
+  /// - Parameters:
+  ///   - size: of those that are drawn.
+  ///   - batch: how many are drawn at once.
   /// - Throws: `SettingError` for pictures that say they were drawn of another prompt or by another base; errors of files;
   ///   `Interrupted` when the handler answers false.
   func load(
-    beside output: AdapterOutput, base: LocalBase, model: DiffusionModel, size: PictureSize, seed: UInt64,
+    beside output: AdapterOutput, base: LocalBase, model: DiffusionModel, size: PictureSize, batch: Int, seed: UInt64,
     progress: ProgressHandler, processes: ProcessGroup
   ) throws -> PictureSource.Content {
     let folder = folder ?? "\(output.stem)-prior"
@@ -62,8 +65,9 @@ public struct PriorPictures: Codable, Sendable, Equatable {
       let numbers = try processes.first(Array((0...).lazy.filter { !there.contains(Self.name($0)) }.prefix(missing)))
       if !numbers.isEmpty {
         try Paths.makeFolder(folder)
-        let own = processes.turns(of: numbers.count).map { numbers[$0] }
-        try draw(own, origin, into: folder, model: model, size: size, seed: seed, progress: progress)
+        try draw(
+          numbers, origin, into: folder, batch: batch, model: model, size: size, seed: seed, progress: progress,
+          processes: processes)
         try processes.barrier()
       }
     }
@@ -102,17 +106,24 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     }
   }
 
+  /// Each batch as a whole, even where some of it are there: which pictures are drawn together moves their last bits, and a run that
+  /// was stopped must go on to the same ones.
   private func draw(
-    _ numbers: [Int], _ origin: Origin, into folder: String, model: DiffusionModel, size: PictureSize, seed: UInt64,
-    progress: ProgressHandler
+    _ numbers: [Int], _ origin: Origin, into folder: String, batch: Int, model: DiffusionModel, size: PictureSize, seed: UInt64,
+    progress: ProgressHandler, processes: ProcessGroup
   ) throws {
-    let requests = numbers.map {
+    let batches = OrderedDictionary(grouping: numbers) { $0 / batch }.elements
+    let own = processes.turns(of: batches.count).map { batches[$0] }
+    let requests = own.map { index, _ in
       TextToImage(
         prompts: [origin.prompt], sampler: drawingSampler, steps: drawingSteps, width: size.width, height: size.height,
-        seed: seed &+ UInt64($0))
+        seed: seed &+ UInt64(index * batch), count: batch)
     }
     try drawPictures(requests, with: model, phase: "drawing prior pictures", state: folder, progress: progress) {
-      try $1.write(to: "\(folder)/\(Self.name(numbers[$0]))", text: origin.texts)
+      place, pictures in
+      for number in own[place].value {
+        try Image(pictures[number % batch]).write(to: "\(folder)/\(Self.name(number))", text: origin.texts)
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import Foundation
 internal import Images
+internal import Torch
 internal import Training
 
 /// Pictures that show how a training goes on, in the folder `STEM-samples` beside the output.
@@ -63,7 +64,7 @@ public struct SamplePictures: Codable, Sendable, Equatable {
         prompts: [$0], sampler: drawingSampler, steps: drawingSteps, width: size.width, height: size.height, seed: seed)
     }
     try drawPictures(requests, with: model, phase: "drawing sample pictures", state: nil, progress: progress) {
-      try $1.write(to: files[$0], text: [("prompt", prompts[$0])], overwrite: overwrite)
+      try Image($1[0]).write(to: files[$0], text: [("prompt", prompts[$0])], overwrite: overwrite)
     }
   }
 }

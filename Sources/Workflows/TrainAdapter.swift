@@ -141,7 +141,8 @@ public struct TrainAdapter: DistributedWorkflow {
       try dreamBooth(prior: self.prior.map { _ in own }).memoryPlan(budget: $0, progress: progress)
     }
     let prior = try prior?.load(
-      beside: output, base: base, model: model, size: size, seed: training.seed, progress: progress, processes: processes)
+      beside: output, base: base, model: model, size: size, batch: training.batch, seed: training.seed, progress: progress,
+      processes: processes)
     let task = try dreamBooth(prior: prior?.cache(model, size, of: "pictures of the class", progress: progress))
     let identity = FileDigest.ofTexts(
       try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"])

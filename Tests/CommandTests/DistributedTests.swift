@@ -73,14 +73,14 @@ import Workflows
     func arguments(_ name: String) -> [String] {
       [
         "train", "--base", base, "--images", "\(fixtures)/rgb-8.png", "--prompt", "a sbu dog", "--rank", "2", "--steps", "3",
-        "--learning-rate", "1e-2", "--accumulation", "2", "--batch", "4", "--prior-prompt", "a dog", "--prior-count", "3",
+        "--learning-rate", "1e-2", "--accumulation", "2", "--batch", "4", "--prior-prompt", "a dog", "--prior-count", "5",
         "--seed", "0", "--sample-prompt", "a dog", "--sample-every", "3", "--output", folder("\(name)/a.safetensors"),
       ]
     }
     let alone = try Binary.run(arguments("1"))
     try #require(alone.status == 0, "\(alone.errors)")
     try succeed(2, arguments("2"))
-    for name in ["prior-0001.png", "prior-0002.png", "prior-0003.png"] {
+    for name in (1...5).map({ "prior-000\($0).png" }) {
       #expect(try bytes(folder("2/a-prior/\(name)")) == bytes(folder("1/a-prior/\(name)")))
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder("2/a-samples")) == ["step00003-1.png"])

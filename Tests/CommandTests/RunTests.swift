@@ -211,11 +211,35 @@ import Workflows
           guard report.phase == "drawing prior pictures" else { return true }
           if report.step == 0 { totals.append(report.total) }
           // The first picture is there before the first step of the second one.
-          return report.step < 30
+          return report.step < 20
         }
       }
     }
-    #expect(totals == [100 * 30, 99 * 30])
+    #expect(totals == [100 * 20, 99 * 20])
+  }
+
+  @Test("pictures of the class are drawn in batches, and one that is missing again to the same bytes")
+  func batchesOfPrior() throws {
+    let training = TrainAdapter(
+      base: BaseModel(base), pictures: PictureSource("\(fixtures)/rgb-8.png", prompt: "a sbu dog"),
+      training: .init(rank: 2, steps: 1, batch: 2), prior: PriorPictures(prompt: "a dog", count: 3),
+      output: AdapterOutput(folder("a.safetensors"), overwrite: true))
+    func total() throws -> Int? {
+      var total: Int?
+      _ = try training.run { report in
+        if report.phase == "drawing prior pictures" { total = report.total }
+        return true
+      }
+      return total
+    }
+    let files = (1...3).map { folder("a-prior/prior-000\($0).png") }
+    #expect(try total() == 4 * 20)
+    let drawn = try files.map(bytes)
+    #expect(Set(drawn).count == 3)
+    try FileManager.default.removeItem(atPath: files[1])
+    #expect(try total() == 2 * 20)
+    #expect(try files.map(bytes) == drawn)
+    #expect(try total() == nil)
   }
 
   @Test("another base whose files have the same names and sizes is another base")

@@ -107,7 +107,7 @@ struct AutoencoderTraining {
           let report = ProgressReport(
             phase: "encoding pictures", step: end, total: count,
             secondsPerStep: timer.secondsPerStep.map { $0 / Double(batch) })
-          guard progress(report) else { throw Interrupted(phase: report.phase, step: end, state: nil) }
+          try report.send(to: progress)
           return latents
         })
     }

@@ -39,7 +39,7 @@ struct BaseEvaluation: Codable {
       let report = ProgressReport(
         phase: "drawing by captions", step: start + prompts.count, total: count,
         secondsPerStep: timer.secondsPerStep.map { $0 / Double(batch) })
-      guard progress(report) else { throw Interrupted(phase: report.phase, step: report.step, state: nil) }
+      try report.send(to: progress)
     }
     let truth = renderBatch(scenes).to(dtype: .float32) / 255
     return BaseEvaluation(

@@ -182,7 +182,7 @@ public struct Demo: Workflow {
         if state.step > 0 { timer.tick() }
         let report = ProgressReport(
           phase: "drawing \"\(prompt)\"", step: state.step, total: state.total, secondsPerStep: timer.secondsPerStep)
-        guard progress(report) else { throw Interrupted(phase: report.phase, step: state.step, state: nil) }
+        try report.send(to: progress)
       }
     }
     let pictures = (0..<priorPictures).map { Image(drawn[$0]) }

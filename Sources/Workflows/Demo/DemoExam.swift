@@ -57,7 +57,7 @@ struct DemoExam {
             if state.step > 0 { timer.tick() }
             let report = ProgressReport(
               phase: "drawing and judging", step: step, total: total, secondsPerStep: timer.secondsPerStep)
-            guard progress(report) else { throw Interrupted(phase: report.phase, step: step, state: nil) }
+            try report.send(to: progress)
           }
         }
         let styled = try pictures([styledPrompt], demo.pictures, 0)

@@ -54,7 +54,7 @@ struct MeasureReproduction: Workflow {
         timer.tick()
         let report = ProgressReport(
           phase: "comparing predictions", step: done, total: total, secondsPerStep: timer.secondsPerStep)
-        guard progress(report) else { throw Interrupted(phase: report.phase, step: done, state: nil) }
+        try report.send(to: progress)
       }
     } catch MergeError.changesNothing(let index) {
       let side = [subject, style][index]
