@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times Benchmarks/Model in turns with PyTorch and diffusers doing the same work, and prints the table of Docs/SPEED.md.
 
-    bench.py [--rounds 2] [--rank 64] [--threads N] [--output FILE.json] [CASE ...]
+    bench.py [--rounds 2] [--rank 64] [--threads N] [--output FILE.json] [--repetitions 3] [--sampling-steps 4] [--no-warm-up] [CASE ...]
 
 A case is WORK:SIZE:DTYPE[:MODEL[:BATCH]], such as unet:512:bfloat16 or zip-step:64:float32:Models/toybox:4; the first
 ones of Docs/SPEED.md when none is given. zip-step and zip-update are compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of
@@ -60,10 +60,10 @@ def parts(case: str) -> list[str]:
     return given + ["", "", "float32", "sdxl", "1"][len(given):]
 
 
-def measure(case: str, rounds: int, rank: int, threads: int | None) -> list[dict]:
+def measure(case: str, rounds: int, common: list[str]) -> list[dict]:
+    """`common` are options of either program."""
     work, size, dtype, model, batch = parts(case)
-    options = ["--model", model, "--size", size, "--dtype", dtype, "--batch", batch, "--rank", str(rank)]
-    options += ["--threads", str(threads)] if threads else []
+    options = ["--model", model, "--size", size, "--dtype", dtype, "--batch", batch, *common]
     ours = [str(ROOT / ".build/release/ModelBenchmark"), "--work", work, *options]
     peers = {peer: [sys.executable, str(ROOT / "Scripts/peer_benchmark.py"), "--work", peer, *options]
              for peer in PEERS.get(work, [work])}
@@ -106,15 +106,22 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rank", type=int, default=64, help="of LoRAs")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--repetitions", type=int, default=3, help="of each process")
+    parser.add_argument("--sampling-steps", type=int, default=4, help="of a picture")
+    parser.add_argument("--no-warm-up", action="store_true", help="count the first repetition, too: for those that take minutes")
     parser.add_argument("--output", type=pathlib.Path, help="keep the figures as JSON")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    common = ["--rank", options.rank, "--repetitions", options.repetitions, "--sampling-steps", options.sampling_steps]
+    common = [str(option) for option in common]
+    common += ["--threads", str(options.threads)] if options.threads else []
+    common += ["--no-warm-up"] if options.no_warm_up else []
     rates = {dtype: matrix_rate(dtype) for dtype in ["float32", "bfloat16"]}
     print(f"products: {rates['float32'] / 1e9:.0f} GFLOP/s in float32, {rates['bfloat16'] / 1e9:.0f} in bfloat16", flush=True)
     rows = []
     for case in options.cases:
-        found = measure(case, options.rounds, options.rank, options.threads)
+        found = measure(case, options.rounds, common)
         rows += found
         print(table(found, rates), flush=True)
         if options.output:

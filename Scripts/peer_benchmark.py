@@ -2,7 +2,8 @@
 """The work of Benchmarks/Model in PyTorch, diffusers and PEFT, with the same random weights' shapes and the same options.
 
     peer_benchmark.py --work unet|zip-step|zip-step-public|train-step|picture|decode [--model sdxl|sd15|FOLDER] [--size 512]
-                      [--dtype bfloat16] [--rank 64] [--batch 1] [--sampling-steps 4] [--repetitions 3] [--threads N] [--checkpointing]
+                      [--dtype bfloat16] [--rank 64] [--batch 1] [--sampling-steps 4] [--repetitions 3] [--no-warm-up] [--threads N]
+                      [--checkpointing]
 
 Of a folder in diffusers' layout the architecture is taken. LoRAs of rank 64 are on all attention projections, 560 in SDXL. A zip
 step runs 2 teacher passes, 2 passes of the merged model and their backward passes, then updates the merger coefficients:
@@ -293,6 +294,7 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--sampling-steps", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpointing", action="store_true")
@@ -303,7 +305,7 @@ def main():
     load = os.getloadavg()[0]
     work = prepared(options, getattr(torch, options.dtype), torch.Generator().manual_seed(options.seed))
     figures = {"memoryAfterSetUp": peak_memory(), "seconds": []}
-    for repetition in range(options.repetitions + 1):
+    for repetition in range(1 if options.no_warm_up else 0, options.repetitions + 1):
         began = time.perf_counter()
         work()
         if repetition:

@@ -46,6 +46,12 @@ struct ModelBenchmark: ParsableCommand {
   @Option(help: "Sampling steps of a picture.")
   var samplingSteps = 4
 
+  @Option(help: "Fixed draws of each LoRA for a whole zip; as ziplora zip has it where no number is given.")
+  var draws: Int?
+
+  @Option(help: "Updates of a whole zip; as ziplora zip has it where no number is given.")
+  var updates: Int?
+
   @Option(help: "Repetitions that count.")
   var repetitions = 3
 
@@ -66,9 +72,11 @@ struct ModelBenchmark: ParsableCommand {
 
   func validate() throws {
     guard device.isAvailable else { throw ValidationError("--device \(device): libtorch finds no such device") }
-    guard [rank, batch, samplingSteps, repetitions, threads ?? 1, layers ?? 1].allSatisfy({ $0 > 0 }), loras > 1 else {
+    let counts = [rank, batch, samplingSteps, repetitions] + [threads, layers, draws].compactMap { $0 }
+    guard counts.allSatisfy({ $0 > 0 }), updates ?? 0 >= 0, loras > 1 else {
       throw ValidationError(
-        "--rank, --layers, --batch, --sampling-steps, --repetitions and --threads must be at least 1, --loras at least 2")
+        "--rank, --layers, --batch, --sampling-steps, --draws, --repetitions and --threads must be at least 1, --updates at least 0, "
+          + "--loras at least 2")
     }
   }
 
@@ -79,7 +87,7 @@ struct ModelBenchmark: ParsableCommand {
       let work = try work.prepared(
         BenchmarkSettings(
           model: model, size: size, dtype: dtype.dtype, device: device, rank: rank, loras: loras, layers: layers, batch: batch,
-          samplingSteps: samplingSteps, checkpointing: checkpointing ? .all : .none,
+          samplingSteps: samplingSteps, draws: draws, updates: updates, checkpointing: checkpointing ? .all : .none,
           memory: memory.map { Int($0 * 1073741824) }, seed: seed))
       figures.expectedPeak = work.expectedPeak
       figures.memoryAfterSetUp = ProcessMemory.peak

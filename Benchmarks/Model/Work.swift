@@ -16,6 +16,9 @@ struct BenchmarkSettings {
   let layers: Int?
   let batch: Int
   let samplingSteps: Int
+  /// Of a whole zip, nil for the defaults.
+  let draws: Int?
+  let updates: Int?
   let checkpointing: GradientCheckpointing
   /// Bytes to take at most, blocks being computed again; nil without a plan.
   let memory: Int?
@@ -40,7 +43,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
   case zipUpdate = "zip-update"
   /// What `ziplora zip` does before its updates: each LoRA alone on the fixed draws, and the closed form.
   case zipPrepare = "zip-prepare"
-  /// All that `ziplora zip` does by default: that and the updates.
+  /// All that `ziplora zip` does: that and the updates.
   case zip
   /// What `ziplora train` repeats: a pass with a LoRA, its backward pass, and the update of the LoRA.
   case trainStep = "train-step"
@@ -70,6 +73,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
         var options = ZipOptions(method: method)
         options.steps = steps ?? options.steps
+        if method == .closedForm { options.draws = settings.draws ?? options.draws }
         if self == .zipUpdate { options.draws = 1 }
         options.seed = settings.seed
         return try ZipLoRA(loras, probe: probe, options: options)
@@ -82,7 +86,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
         return plan.peak
       }
       if repeatsSteps { return PreparedWork(expectedPeak: expected) { try first.step() } }
-      return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? nil : 0] in
+      return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? settings.updates : 0] in
         try zip(.closedForm, steps: steps).optimize()
       }
     case .trainStep:
