@@ -1,8 +1,9 @@
 public import OrderedCollections
 
 /// peft's own files (peft: utils/save_and_load.py): `base_model.model.down_blocks.1.….to_q.lora_A.weight`, with alphas in
-/// `adapter_config.json` beside them, and its LoHa and LoKr, whose tensors are called as LyCORIS' are; also the keys of a module with injected layers, which have no prefix. diffusers'
-/// `save_lora_adapter` writes those, and the same configuration into the metadata (diffusers: loaders/peft.py).
+/// `adapter_config.json` beside them, and its LoHa and LoKr, whose tensors are called as LyCORIS' are; also the keys of a module
+/// with injected layers, which have no prefix. diffusers' `save_lora_adapter` writes those, and the same configuration into the
+/// metadata (diffusers: loaders/peft.py).
 ///
 /// A file is of one model and does not say which, so layers of text encoders are told apart by their shapes.
 public struct PEFTDialect: Dialect {

@@ -1,6 +1,7 @@
 internal import Torch
 
-/// LoKr (arXiv 2309.14859; LyCORIS: modules/lokr.py; peft: tuners/lokr/layer.py): ΔW = scale · W₁ ⊗ W₂, where each side is a matrix or a low-rank product.
+/// LoKr (arXiv 2309.14859; LyCORIS: modules/lokr.py; peft: tuners/lokr/layer.py): ΔW = scale · W₁ ⊗ W₂, where each side is a matrix
+/// or a low-rank product.
 ///
 /// The singular vectors of a Kronecker product are the products of those of its sides, and so are the singular values. So it
 /// is cut to a rank by looking at the two small sides.
