@@ -68,11 +68,17 @@ import Torch
       ])
   }
 
-  @Test("a rank that is no number is an error that names it")
-  func badRank() throws {
+  @Test(
+    "a rank that is none is an error that names it",
+    arguments: [
+      (#""r": "four""#, "has a r that is no number"),
+      (#""r": 0"#, "has the rank 0.0 in r or rank_pattern, expected 1 or more"),
+      (#""r": 4, "rank_pattern": {"to_q": -2}"#, "has the rank -2.0 in r or rank_pattern, expected 1 or more"),
+    ])
+  func badRank(field: String, problem: String) throws {
     let error = try #require(throws: AdapterFileError.self) {
-      try file(["lokr_w1": random(2, 2), "lokr_w2": random(2, 2)], #"{"peft_type": "LOKR", "r": "four"}"#)
+      try file(["lokr_w1": random(2, 2), "lokr_w2": random(2, 2)], #"{"peft_type": "LOKR", \#(field)}"#)
     }
-    #expect(error.description.contains("adapter_config.json has a r that is no number"), "\(error)")
+    #expect(error.description.contains("adapter_config.json \(problem)"), "\(error)")
   }
 }

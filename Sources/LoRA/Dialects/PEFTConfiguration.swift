@@ -64,6 +64,8 @@ struct PEFTConfiguration {
       }
     }
 
+    var numbers: [Double] { [number] + patterns.map(\.number) }
+
     subscript(module: String) -> Double { patterns.first { $0.pattern.matches(module) }?.number ?? number }
   }
 
@@ -92,6 +94,9 @@ struct PEFTConfiguration {
     let isThere = fields.keys.contains { $0.hasPrefix(prefix) }
     alpha = isThere ? try setting(isLoRA ? "lora_alpha" : "alpha", "alpha_pattern") : nil
     rank = isThere && !isLoRA ? try setting("r", "rank_pattern") : nil
+    if let found = rank?.numbers.first(where: { $0 < 1 }) {
+      throw MetadataError(key: key, problem: "has the rank \(found) in r or rank_pattern, expected 1 or more")
+    }
     usesRootOfRank = isSet("use_rslora")
     usesDoRA = isSet("use_dora")
   }
@@ -111,7 +116,7 @@ struct PEFTConfiguration {
 
   /// What a LoHa or LoKr of this module is multiplied by.
   func scale(of module: String) -> Double? {
-    guard let alpha = alpha?[module], let rank = rank?[module], rank != 0 else { return nil }
+    guard let alpha = alpha?[module], let rank = rank?[module] else { return nil }
     return alpha / rank
   }
 
