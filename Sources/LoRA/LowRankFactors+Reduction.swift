@@ -101,8 +101,9 @@ extension LowRankFactors {
   ///
   /// is the SVD of ΔW. QRs of B and Aᵀ with an SVD between them take about twice as long and are no better here: in 64 bits,
   /// squares lose singular values below 1e-7 of the largest, which is where the numbers of a file end. A trace of the unit
-  /// matrix keeps the Cholesky factor defined where columns of B depend on each other: columns of length one, so that it is nothing
-  /// beside any of them. Where r is no smaller than the weight, ΔW itself is decomposed.
+  /// matrix keeps the Cholesky factor defined where columns of B depend on each other: of columns of length one, D⁻¹ their lengths,
+  /// so that it is nothing beside any of them. B D⁻¹ and D A are not formed, only their products. Where r is no smaller than the
+  /// weight, ΔW itself is decomposed.
   ///
   /// - Parameter limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
   func singularValues(_ limit: RankLimit) -> SingularValues {
@@ -112,19 +113,20 @@ extension LowRankFactors {
       let roots = s[0..<kept].sqrt()
       return SingularValues(all: s, up: u.narrow(1, from: 0, count: kept) * roots, down: roots.unsqueezed(1) * vh[0..<kept])
     }
-    var (a, b) = doubles
+    let (a, b) = doubles
+    let gram = b.transposed().matmul(b)
     // B A stays the same where a column of B is divided by its length and the row of A multiplied by it.
-    let lengths = b.square().sum([0]).sqrt()
+    let lengths = gram.diagonal().sqrt()
     // Of nothing, any directions are as good.
     if lengths.sum().item() == 0 {
       let none = Tensor.zeros([1], dtype: .float64, device: b.device)
       return SingularValues(all: none, up: b.narrow(1, from: 0, count: 1), down: a[0..<1])
     }
-    a = a * lengths.unsqueezed(1)
-    b = b / lengths.clamped(min: .leastNormalMagnitude)
-    let gram = b.transposed().matmul(b)
-    let l = (gram + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * Double(rank))).cholesky()
-    let (ascending, vectors) = l.transposed().matmul(a.matmul(a.transposed())).matmul(l).symmetricEigen()
+    let inverse = lengths.clamped(min: 1e-100).reciprocal()
+    let unit = gram * inverse * inverse.unsqueezed(1)
+    let l = (unit + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * Double(rank))).cholesky()
+    let scaled = l * lengths.unsqueezed(1)
+    let (ascending, vectors) = scaled.transposed().matmul(a.matmul(a.transposed())).matmul(scaled).symmetricEigen()
     let energies = ascending.clamped(min: 0).flipped([0])
     let present = energies.doubles()
     let found = Swift.max(present.count { $0 > 1e-14 * present[0] }, 1)
@@ -135,8 +137,8 @@ extension LowRankFactors {
     let side = abs(scale).squareRoot()
     return SingularValues(
       all: energies[0..<found].sqrt() * abs(scale),
-      up: b.matmul(l.transposed().solve(u * (roots * side))),
-      down: (l.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))).transposed().matmul(a))
+      up: b.matmul(l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1)),
+      down: (scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))).transposed().matmul(a))
   }
 
   /// What ΔW reads of its input, as orthonormal rows [k, in·k·k] in 64 bits: the right singular vectors of all singular values

@@ -124,7 +124,7 @@ enum Ops {
   static let svd = Operator("aten::linalg_svd")
   static let cholesky = Operator("aten::linalg_cholesky")
   static let diagonal = Operator("aten::diagonal")
-  static let solve = Operator("aten::linalg_solve")
+  static let solveTriangular = Operator("aten::linalg_solve_triangular")
   static let eigh = Operator("aten::linalg_eigh")
 
   // networks

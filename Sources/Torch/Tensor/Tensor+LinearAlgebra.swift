@@ -37,6 +37,8 @@ extension Tensor {
   /// The diagonal [n] of a square matrix.
   public func diagonal() -> Tensor { call(Ops.diagonal, .tensor(self)) }
 
-  /// X with self · X = other.
-  public func solve(_ other: Tensor) -> Tensor { call(Ops.solve, .tensor(self), .tensor(other)) }
+  /// X [n, m] with self [n, n] · X = other [n, m], of an upper or lower triangular matrix.
+  public func solveTriangular(_ other: Tensor, upper: Bool) -> Tensor {
+    call(Ops.solveTriangular, .tensor(self), .tensor(other), .bool(upper), .bool(true), .bool(false))
+  }
 }
