@@ -64,6 +64,18 @@ import Torch
     #expect(abs(reduced.discardedEnergy - energies[4...].reduce(0, +) / energies.reduce(0, +)) < 1e-9)
   }
 
+  @Test("columns of zeros and columns that are there twice do no harm", arguments: [false, true])
+  func dependentColumns(repeated: Bool) {
+    let down = Tensor.randn([8, 20], generator: generator, dtype: .float64)
+    let columns = Tensor.randn([24, 7], generator: generator, dtype: .float64)
+    let eighth = repeated ? columns.narrow(1, from: 0, count: 1) : .zeros([24, 1], dtype: .float64)
+    let factors = LowRankFactors(down: down, up: .concatenated([columns, eighth], along: 1), alpha: 8)
+    let (u, s, vh) = factors.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: 4) * s[0..<4]).matmul(vh[0..<4])
+    #expect(difference(factors.reduced(to: .rank(4)).factors.delta(dtype: .float64), expected) <= 1e-6)
+    #expect(factors.reduced(to: .energy(1 - 1e-12)).factors.rank == 7)
+  }
+
   @Test func thinFactorsStayAsTheyAre() {
     let factors = LowRankFactors(down: .ones([2, 8]), up: .ones([10, 2]), alpha: 2)
     #expect(factors.reduced(to: .rank(2)).factors.down.isIdentical(to: factors.down))
