@@ -18,6 +18,7 @@ let package = Package(
         "LayerNames", "SafeTensors", "Images", "Tokenization", "Torch", "LoRA", "Merging", "Diffusion", "Training",
         "Evaluation", "Hub", "Workflows",
       ]),
+    .library(name: "ZipLoRAExperiments", targets: ["Toybox", "Experiments"]),
     .executable(name: "ziplora", targets: ["Command"]),
   ],
   dependencies: [
@@ -127,14 +128,21 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       swiftSettings: swiftSettings),
-    // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect, demo.
+    // What a user asks for, as values that validate themselves and run: train, zip, generate, inspect.
     .target(
       name: "Workflows",
       dependencies: [
-        "Diffusion", "Evaluation", "Hub", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Toybox",
-        "Training",
+        "Diffusion", "Evaluation", "Hub", "Images", "LoRA", "Merging", "SafeTensors", "Tokenization", "Torch", "Training",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: swiftSettings),
+    // Grids of workflows with their reports, and the demo. Alone knows Toybox and YAML, which who zips does without.
+    .target(
+      name: "Experiments",
+      dependencies: [
+        "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Toybox", "Training", "Workflows",
+        .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swiftSettings),
@@ -142,7 +150,7 @@ let package = Package(
     .executableTarget(
       name: "Command",
       dependencies: [
-        "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "Toybox", "Training", "Torch", "Workflows",
+        "Diffusion", "Evaluation", "Experiments", "Images", "LoRA", "Merging", "Toybox", "Training", "Torch", "Workflows",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
@@ -254,8 +262,8 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "Command", "Diffusion", "Evaluation", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training", "Workflows",
-        "TestFiles", "TestHub", "TestSupport",
+        "Command", "Diffusion", "Evaluation", "Experiments", "Images", "LoRA", "Merging", "SafeTensors", "Torch", "Training",
+        "Workflows", "TestFiles", "TestHub", "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],

@@ -1,24 +1,24 @@
-internal import LoRA
+package import LoRA
 internal import Merging
 internal import OrderedCollections
 internal import Torch
-internal import Training
+package import Training
 
 /// LoRA files that belong together, with their layers under common names: those of a base model that is given or known, or
 /// those that the files give them themselves where all name layers alike.
-struct AdapterFiles {
+package struct AdapterFiles {
   let files: [AdapterFile]
-  let adapters: [Adapter]
+  package let adapters: [Adapter]
   /// By the common names.
   let names: ModuleNames
   /// That of the first file, to write under the common names.
   let dialect: any Dialect
   /// Everything that was read, as it was then: an output may replace it.
-  let inputs: [FileDigest]
+  package let inputs: [FileDigest]
 
   /// - Parameter base: as for `BaseModel`.
   /// - Throws: `SettingError` for files that need a base model to be understood together.
-  init(_ paths: [String], base: String?, progress: ProgressHandler) throws {
+  package init(_ paths: [String], base: String?, progress: ProgressHandler) throws {
     let files = try paths.map { try AdapterFile(path: $0) }
     self.files = files
     ProgressReport.remarks(on: files, to: progress)
@@ -84,7 +84,7 @@ struct AdapterFiles {
 
   /// - Returns: the paths of the files written.
   /// - Throws: `SettingError` for another dialect than the files', which takes a base model.
-  func write(_ adapter: Adapter, to output: AdapterOutput) throws -> [String] {
+  package func write(_ adapter: Adapter, to output: AdapterOutput) throws -> [String] {
     try accepted(output).write(adapter, metadata: [:], as: dialect, for: names)
   }
 

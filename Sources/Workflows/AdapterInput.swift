@@ -2,7 +2,7 @@ internal import Diffusion
 public import LoRA
 internal import OrderedCollections
 internal import Torch
-internal import Training
+package import Training
 
 /// A LoRA file to be read as what it says, whatever its dialect and form.
 public struct AdapterInput: Codable, Sendable, Equatable {
@@ -23,22 +23,22 @@ public struct AdapterInput: Codable, Sendable, Equatable {
     self.leavesOutVectors = leavesOutVectors
   }
 
-  func validate() throws(SettingError) {
+  package func validate() throws(SettingError) {
     if let rankLimit { try Demand.atLeast(1, rankLimit, "rank-limit") }
   }
 
-  struct Content {
+  package struct Content {
     let file: AdapterFile
     let names: ModuleNames
     /// What the layers were resolved against.
     let base: String
     /// The files that the result depends on, as they were when they were read: an output may replace one.
-    let inputs: [FileDigest]
-    let reading: AdapterFile.Reading
+    package let inputs: [FileDigest]
+    package let reading: AdapterFile.Reading
   }
 
   /// - Parameter standard: the largest rank of layers that are no LoRA, where none is set.
-  func read(rankLimit standard: Int = AdapterFile.Options().rankLimit, progress: ProgressHandler) throws -> Content {
+  package func read(rankLimit standard: Int = AdapterFile.Options().rankLimit, progress: ProgressHandler) throws -> Content {
     let file = try AdapterFile(path: path)
     ProgressReport.remarks(on: [file], to: progress)
     let options = AdapterFile.Options(rankLimit: rankLimit ?? standard, leavesOutVectors: leavesOutVectors)
@@ -98,7 +98,7 @@ public struct AdapterRewriting: Codable, Sendable, Equatable {
 
 extension AdapterOutput {
   /// Writes an adapter made of `input`, and the record of the run.
-  func write(
+  package func write(
     _ adapter: Adapter, of content: AdapterInput.Content, reductions: [AdapterFile.Reduction]
   ) throws -> AdapterRewriting {
     let title = content.file.metadata["modelspec.title"]

@@ -25,9 +25,9 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
   /// The path without `.safetensors`, which the names of everything beside it begin with.
   var stem: String { Paths.stem(path) }
   /// What the merge that made it did, layer by layer (`MergeReport`).
-  var reportPath: String { "\(stem).report.json" }
+  package var reportPath: String { "\(stem).report.json" }
 
-  func validate() throws(SettingError) {
+  package func validate() throws(SettingError) {
     guard path.hasSuffix(".safetensors") else {
       throw SettingError("output", path, expected: "a name that ends in .safetensors")
     }

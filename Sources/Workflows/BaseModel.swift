@@ -2,7 +2,7 @@ public import Diffusion
 internal import Foundation
 internal import Hub
 public import Torch
-internal import Training
+package import Training
 
 /// Which base model is used, and how and where it computes.
 public struct BaseModel: Codable, Sendable, Equatable {
@@ -27,7 +27,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
     self.threads = threads
   }
 
-  func validate() throws(SettingError) {
+  package func validate() throws(SettingError) {
     if let threads { try Demand.atLeast(1, threads, "threads", atMost: 1024) }
     try Demand.available(device)
   }
@@ -35,7 +35,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
   /// Finds the model on this disk, and fetches what is missing of a model of the hub.
   ///
   /// - Throws: `HubError`, `CheckpointError`, errors of files; `Interrupted` when the handler answers false.
-  func locate(progress: ProgressHandler) throws -> LocalBase {
+  package func locate(progress: ProgressHandler) throws -> LocalBase {
     let hub = Hub()
     var choices = choices
     choices.vae = try choices.vae.map { try hub.local($0, .autoencoder(variant: nil), progress) }
@@ -59,17 +59,17 @@ public struct BaseModel: Codable, Sendable, Equatable {
 }
 
 /// A base model on this disk.
-struct LocalBase {
-  let checkpoint: Checkpoint
+package struct LocalBase {
+  package let checkpoint: Checkpoint
   let settings: BaseModel
 
-  func load(for processes: ProcessGroup = ProcessGroup()) throws -> DiffusionModel {
+  package func load(for processes: ProcessGroup = ProcessGroup()) throws -> DiffusionModel {
     if let threads = settings.threads { Engine.threads = threads }
     return try DiffusionModel(checkpoint, dtype: settings.dtype, device: processes.device(for: settings.device))
   }
 
   /// The files that it is made of.
-  var files: [String] { checkpoint.files }
+  package var files: [String] { checkpoint.files }
 
   /// Names, sizes and samples of its files: what tells it from another without reading gigabytes.
   var weights: [String] {

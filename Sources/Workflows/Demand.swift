@@ -1,9 +1,9 @@
 internal import Torch
 
 /// Checks of numbers, for `Workflow.validate`.
-enum Demand {
+package enum Demand {
   /// - Parameter most: beyond it there is no machine, only overflow.
-  static func atLeast(
+  package static func atLeast(
     _ least: Int, _ number: Int, _ option: String, atMost most: Int = 10_000_000
   ) throws(SettingError) {
     guard number >= least else { throw SettingError(option, number, expected: "\(least) or more") }

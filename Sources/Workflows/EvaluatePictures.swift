@@ -69,7 +69,7 @@ public struct EvaluatePictures: Workflow {
   /// Finds the models, for work that comes to its pictures late.
   ///
   /// - Throws: `SettingError` for what is no model of its kind; what the hub throws.
-  func checkModels(progress: ProgressHandler) throws { try Judges.check(self, progress) }
+  package func checkModels(progress: ProgressHandler) throws { try Judges.check(self, progress) }
 
   /// - Returns: the scores.
   public func perform(progress: ProgressHandler) throws -> PictureScores {

@@ -1,7 +1,7 @@
 internal import Crypto
 internal import Foundation
 internal import SafeTensors
-internal import Training
+package import Training
 
 /// A file and what tells whether it is still the same.
 public struct FileDigest: Codable, Sendable, Equatable {
@@ -25,7 +25,7 @@ public struct FileDigest: Codable, Sendable, Equatable {
   /// Of what a run reads, to be taken when it is read: until the run is done, the files may be others.
   ///
   /// - Throws: `FileDigestError`; `Interrupted` when the handler answers false.
-  static func ofInputs(_ paths: [String], progress: ProgressHandler) throws -> [FileDigest] {
+  package static func ofInputs(_ paths: [String], progress: ProgressHandler) throws -> [FileDigest] {
     let million = 1_000_000
     // Of small files there is nothing to tell.
     let pause = 256 * million
@@ -66,7 +66,7 @@ public struct FileDigest: Codable, Sendable, Equatable {
   }
 
   /// The digest of texts in this order.
-  static func ofTexts(_ texts: [String]) -> String {
+  package static func ofTexts(_ texts: [String]) -> String {
     var hash = SHA256()
     // The count before each text, so that no two lists run together to the same bytes.
     for text in texts { hash.update(data: Data("\(text.utf8.count) \(text)".utf8)) }

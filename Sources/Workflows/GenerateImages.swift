@@ -26,7 +26,7 @@ public enum LoRACombination: String, Codable, Sendable, CaseIterable {
   }
 
   /// How much the prediction with each LoRA alone counts, and that without any; nil where LoRAs act together.
-  func shares(of weights: [Double]) -> (alone: [Double], base: Double)? {
+  package func shares(of weights: [Double]) -> (alone: [Double], base: Double)? {
     let sum = weights.reduce(0, +)
     return switch self {
     case .weights: nil

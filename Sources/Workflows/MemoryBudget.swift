@@ -4,9 +4,9 @@ internal import Torch
 internal import Training
 
 /// How much memory passes with gradients may take: blocks that do not fit are computed again in the backward pass.
-struct MemoryBudget {
+package struct MemoryBudget {
   /// How many processes with work of their own share the machine.
-  @TaskLocal static var sharers = 1
+  @TaskLocal package static var sharers = 1
 
   /// GiB that the process may hold; nil for what the machine has free.
   let gibibytes: Double?

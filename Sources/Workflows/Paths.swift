@@ -4,7 +4,7 @@ internal import SafeTensors
 /// Names of the files that belong together.
 package enum Paths {
   /// `out/cat.safetensors` → `out/cat`
-  static func stem(_ path: String) -> String {
+  package static func stem(_ path: String) -> String {
     let name = name(path)
     guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return path }
     return String(path.dropLast(name.distance(from: dot, to: name.endIndex)))
@@ -13,10 +13,10 @@ package enum Paths {
   /// `out/cat.safetensors` → `cat.safetensors`
   static func name(_ path: String) -> String { String(path.split(separator: "/").last ?? "") }
 
-  static func record(of path: String) -> String { "\(path).json" }
+  package static func record(of path: String) -> String { "\(path).json" }
 
   /// The path without what makes no difference: `./a//b/` → `a/b`.
-  static func tidied(_ path: String) -> String {
+  package static func tidied(_ path: String) -> String {
     let parts = path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
     return path.hasPrefix("/") ? "/\(parts)" : parts.isEmpty ? "." : parts
   }
@@ -63,7 +63,7 @@ package enum Paths {
   ///
   /// - Throws: `AtomicFileError` for a file that is there, and for a folder that is not or cannot be written in; `SettingError` for a
   ///   name that leaves no room for those beside it (`.json`, `.state.safetensors`).
-  static func checkWritable(_ paths: [String], overwrite: Bool) throws {
+  package static func checkWritable(_ paths: [String], overwrite: Bool) throws {
     for path in paths {
       try AtomicFile.check(path, overwrite: overwrite)
       let bytes = name(path).utf8.count

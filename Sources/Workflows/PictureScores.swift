@@ -103,10 +103,10 @@ public struct PictureScores: Codable, Sendable, Equatable {
   }
 
   /// What the cosine with the prompt is called.
-  static let textScore = "CLIP-T"
+  package static let textScore = "CLIP-T"
 
   /// Of every picture.
-  func values(_ measure: Measure) -> [Double] { pictures.compactMap { $0[measure] } }
+  package func values(_ measure: Measure) -> [Double] { pictures.compactMap { $0[measure] } }
 
   public var models: [Model] { [clip, dino].compactMap { $0 } }
 

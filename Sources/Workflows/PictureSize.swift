@@ -10,7 +10,7 @@ public struct PictureSize: Codable, Sendable, Equatable {
 
   private var largest: Int { 32_768 }
 
-  func validate() throws(SettingError) {
+  package func validate() throws(SettingError) {
     if let width { try Demand.atLeast(1, width, "width", atMost: largest) }
     if let height { try Demand.atLeast(1, height, "height", atMost: largest) }
   }

@@ -1,8 +1,8 @@
-internal import Diffusion
+package import Diffusion
 internal import Foundation
-internal import Images
+package import Images
 internal import OrderedCollections
-internal import Training
+package import Training
 
 /// Pictures with their prompts: a folder or one file.
 public struct PictureSource: Codable, Sendable, Equatable {
@@ -19,17 +19,17 @@ public struct PictureSource: Codable, Sendable, Equatable {
   var givenPrompt: String? { prompt?.onOneLine }
 
   /// What a source holds, read and complete.
-  struct Content {
-    let images: [Image]
-    let prompts: [String]
+  package struct Content {
+    package let images: [Image]
+    package let prompts: [String]
     /// Everything that was read: the pictures, and after them the files that their prompts come from.
-    let inputs: [FileDigest]
+    package let inputs: [FileDigest]
 
     /// Each prompt once.
     var distinctPrompts: OrderedSet<String> { OrderedSet(prompts) }
 
     /// - Parameter kind: what the pictures are, for the progress.
-    func cache(
+    package func cache(
       _ model: DiffusionModel, _ size: PictureSize, of kind: String = "pictures", progress: ProgressHandler
     ) throws -> LatentCache {
       try LatentCache(
@@ -38,7 +38,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
     }
 
     /// The first pictures of it, with all captions that were read; everything when nil.
-    func first(_ count: Int?) -> Content {
+    package func first(_ count: Int?) -> Content {
       guard let count, count < images.count else { return self }
       return Content(
         images: Array(images.prefix(count)), prompts: Array(prompts.prefix(count)),
@@ -46,7 +46,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
     }
 
     /// What tells this content from another: the bytes of the pictures and the prompts, wherever the files are.
-    var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
+    package var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
 
     /// Follows from the content, so that LoRAs of other pictures do not begin alike.
     var seed: UInt64 { UInt64(FileDigest.ofTexts(identity).prefix(8), radix: 16)! }
@@ -54,7 +54,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
 
   /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
   /// - Throws: `ImageError` and `FileDigestError` for what cannot be read, `SettingError` for a picture without a prompt.
-  func load(promptOption option: String) throws -> Content {
+  package func load(promptOption option: String) throws -> Content {
     let (pictures, captions) = try read()
     let prompts = try pictures.map { picture in
       guard let prompt = givenPrompt ?? picture.caption else {
@@ -70,7 +70,7 @@ public struct PictureSource: Codable, Sendable, Equatable {
   /// The pictures with the captions that they have in their folder, and the files that these come from.
   ///
   /// - Throws: `ImageError` for what cannot be read.
-  func read() throws -> (pictures: [(file: String, image: Image, caption: String?)], captions: [String]) {
+  package func read() throws -> (pictures: [(file: String, image: Image, caption: String?)], captions: [String]) {
     guard Paths.exists(path) else {
       throw ImageError.unreadable(name: path, reason: "no such file or folder")
     }

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import SafeTensors
-internal import Torch
+package import Torch
 
 /// What made a file: written as FILE.json beside it, so that every result can be made again.
 public struct RunRecord<Settings: Workflow>: Codable {
@@ -26,7 +26,7 @@ public struct RunRecord<Settings: Workflow>: Codable {
   /// - Parameters:
   ///   - inputs: as they were when they were read.
   ///   - began: when the run did.
-  init(
+  package init(
     _ settings: Settings, inputs: [FileDigest], outputs: [String], began: ContinuousClock.Instant, isPartial: Bool = false,
     processes: ProcessGroup = ProcessGroup()
   ) throws {
@@ -76,7 +76,7 @@ public struct RunRecord<Settings: Workflow>: Codable {
     }
   }
 
-  func write(to path: String, overwrite: Bool) throws {
+  package func write(to path: String, overwrite: Bool) throws {
     try AtomicFile.write(JSONText.pretty(self) + "\n", to: path, overwrite: overwrite)
   }
 }

@@ -2,12 +2,12 @@
 public struct SettingError: Error, CustomStringConvertible, Equatable {
   public let description: String
   /// What it is about, where that is the value of one option.
-  let option: (name: String, found: String, expected: String)?
+  package let option: (name: String, found: String, expected: String)?
 
   public init(_ description: String) { (self.description, option) = (description, nil) }
 
   /// - Parameter option: as the command line spells it, without the dashes.
-  init(_ option: String, _ found: some CustomStringConvertible, expected: String) {
+  package init(_ option: String, _ found: some CustomStringConvertible, expected: String) {
     description = "--\(option) \(found): expected \(expected)"
     self.option = (option, "\(found)", expected)
   }

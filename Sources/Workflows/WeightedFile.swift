@@ -23,5 +23,5 @@ public struct WeightedFile: Codable, Sendable, Equatable {
     }
   }
 
-  func validate() throws(SettingError) { try Demand.finite(weight, "lora \(path):") }
+  package func validate() throws(SettingError) { try Demand.finite(weight, "lora \(path):") }
 }

@@ -7,13 +7,13 @@ internal import Training
 
 extension ZipAdapters {
   /// A LoRA with what it shows, as far as files say it.
-  struct Source {
+  package struct Source {
     let side: Side
     let file: AdapterFile
     /// Everything that was read.
-    let inputs: [FileDigest]
+    package let inputs: [FileDigest]
     /// nil where the LoRA has to draw them itself.
-    let pictures: PictureSource.Content?
+    package let pictures: PictureSource.Content?
     /// What the LoRA was trained with.
     let prompts: [String]
 
@@ -22,7 +22,7 @@ extension ZipAdapters {
 
     /// - Parameter option: what gives the prompt on the command line.
     /// - Throws: `SettingError` where no prompt can be found; errors of files as they come.
-    init(_ side: Side, promptOption option: String) throws {
+    package init(_ side: Side, promptOption option: String) throws {
       self.side = side
       file = try AdapterFile(path: side.lora.path)
       let lora = try file.files.map(FileDigest.init)

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Evaluation
+internal import Experiments
 internal import Workflows
 
 struct Demo: WorkflowCommand {
@@ -30,8 +31,8 @@ struct Demo: WorkflowCommand {
 
   @OptionGroup var overwriting: OverwriteOptions
 
-  var workflow: Workflows.Demo {
-    Workflows.Demo(
+  var workflow: Experiments.Demo {
+    Experiments.Demo(
       base: base, examples: examples, output: output, subject: subject, style: style, seed: seed,
       overwrite: overwriting.overwrite)
   }

@@ -3,6 +3,7 @@ internal import Foundation
 internal import Images
 internal import Merging
 internal import SafeTensors
+internal import Workflows
 
 /// An experiment on one page and in one picture, made of its results and pictures alone.
 struct ExperimentReport {

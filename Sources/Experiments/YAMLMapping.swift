@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Workflows
 internal import Yams
 
 /// A mapping of a YAML file, read key by key: what is left over in the end is an error, so that no misspelt setting passes

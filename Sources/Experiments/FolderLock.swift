@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Workflows
 
 /// Keeps a folder to one run: another one's pictures among its own would be judged as its own.
 final class FolderLock {

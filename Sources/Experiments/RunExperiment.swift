@@ -6,6 +6,7 @@ internal import SafeTensors
 internal import Toybox
 public import Torch
 public import Training
+public import Workflows
 
 /// `ziplora experiment`: runs what a file describes, job by job, and reports what came of it.
 ///

@@ -5,6 +5,7 @@ internal import OrderedCollections
 internal import Torch
 internal import Toybox
 internal import Training
+internal import Workflows
 
 /// An experiment as jobs, in an order in which everything is there when it is needed.
 ///

@@ -8,6 +8,7 @@ internal import SafeTensors
 internal import Torch
 internal import Toybox
 public import Training
+public import Workflows
 
 /// The whole story on the embedded base: a subject LoRA and a style LoRA are trained, merged directly and by ZipLoRA, and
 /// judged on pictures whose truth is known.

@@ -3,6 +3,7 @@ internal import LoRA
 internal import Merging
 internal import SafeTensors
 internal import Training
+internal import Workflows
 
 /// How well merged LoRAs do what each does alone (`Reproduction`), on its training pictures with noise of its own.
 struct MeasureReproduction: Workflow {

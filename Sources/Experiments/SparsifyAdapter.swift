@@ -2,6 +2,7 @@ internal import LoRA
 internal import Merging
 internal import Torch
 internal import Training
+internal import Workflows
 
 /// A LoRA without the smallest elements of each layer. The result is of full rank: for models of Toybox's size.
 struct SparsifyAdapter: Workflow {

@@ -1,3 +1,5 @@
+internal import Workflows
+
 /// The scores of every picture that one row draws of one pair: by exhibit and measure, in the order of the pictures.
 public struct ExperimentScores: Codable, Sendable, Equatable {
   private var values: [String: [String: [Double]]] = [:]

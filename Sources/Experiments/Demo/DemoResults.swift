@@ -1,6 +1,7 @@
 public import Evaluation
 internal import Foundation
 public import OrderedCollections
+internal import Workflows
 
 /// What each picture of one of the demo's models reaches, as a share of what true renders reach.
 struct DemoScores {

@@ -5,6 +5,7 @@ internal import Merging
 internal import SafeTensors
 internal import Toybox
 internal import Torch
+internal import Workflows
 internal import Yams
 
 extension Experiment {

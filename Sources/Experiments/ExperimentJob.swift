@@ -3,6 +3,7 @@ internal import Images
 internal import Merging
 internal import SafeTensors
 internal import Training
+internal import Workflows
 
 /// A workflow of an experiment. It is done when its record says so: with these settings, from all the files that it would read
 /// and as they still are, to files that are still there.

@@ -1,4 +1,5 @@
 internal import Torch
+internal import Workflows
 
 /// The jobs of an experiment, which processes share: each takes the next one that nobody does and whose inputs are there.
 final class SharedJobs {

@@ -3,6 +3,7 @@ internal import Foundation
 public import Merging
 internal import Toybox
 public import Torch
+public import Workflows
 internal import Yams
 
 /// What an experiment is about: LoRAs of subjects and styles, ways to bring two of them together, and what is drawn with

@@ -2,6 +2,7 @@ public import Evaluation
 internal import Foundation
 internal import Merging
 internal import OrderedCollections
+internal import Workflows
 
 /// An experiment's figures: of every row over all pairs, and beside the row that the others are compared with.
 public struct ExperimentResults: Codable, Sendable, Equatable {
@@ -183,11 +184,6 @@ public struct ExperimentResults: Codable, Sendable, Equatable {
 
     """
   }
-}
-
-extension Int {
-  /// `1 pair`, `2 pairs`.
-  func counted(_ word: String) -> String { "\(self) \(word)\(self == 1 ? "" : "s")" }
 }
 
 extension ExperimentScores {

@@ -1,3 +1,5 @@
+internal import Workflows
+
 /// Where in a file the settings of a job stand, which say of themselves how the command line spells them.
 struct SettingPlace {
   /// Whose they are, such as `row "ZipLoRA"`.

@@ -4,6 +4,7 @@ internal import OrderedCollections
 internal import Torch
 internal import Toybox
 internal import Training
+internal import Workflows
 
 /// What each model of the demo is asked to draw, and how it is judged.
 ///

@@ -2,6 +2,7 @@ internal import Foundation
 internal import Images
 internal import SafeTensors
 internal import Training
+internal import Workflows
 
 /// Pictures of several places in one folder, each with its prompt: what a LoRA of several things at once is trained on.
 struct CollectPictures: Workflow {

@@ -1,6 +1,7 @@
 internal import LoRA
 internal import OrderedCollections
 internal import Training
+internal import Workflows
 
 /// A merged LoRA with some layers as another way to merge has made them: which layers cause what the two do differently?
 struct ReplaceLayers: Workflow {

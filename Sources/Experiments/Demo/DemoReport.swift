@@ -6,6 +6,7 @@ internal import SafeTensors
 internal import Torch
 internal import Toybox
 internal import Training
+internal import Workflows
 
 /// What the demo leaves to look at: grid.png, results.json and one HTML page that holds everything.
 struct DemoReport {

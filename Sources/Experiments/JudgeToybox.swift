@@ -4,6 +4,7 @@ internal import SafeTensors
 internal import Torch
 internal import Toybox
 internal import Training
+internal import Workflows
 
 /// Marks what an experiment has drawn for one pair of Toybox examples, by the oracle that knows the truth.
 struct JudgeToybox: Workflow {
