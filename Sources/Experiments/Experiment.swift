@@ -349,11 +349,10 @@ extension Experiment.Row {
   private func validate(_ options: [String: Double], of method: any MergeMethod) throws {
     do {
       _ = try method.setting(options)
-    } catch .option(let option, let value, let expected) {
-      throw SettingError("\(title): options.\(option): found \(value); expected \(expected)")
-    } catch .noSuchOption(let option, let method, let available) {
-      let known = available.isEmpty ? "has none" : "has \(available.joined(separator: ", "))"
-      throw SettingError("\(title): options.\(option): the method \(method) has no such option; it \(known)")
+    } catch .option(let option, let found, let expected) {
+      throw SettingError("\(title): options.\(option): found \(found); expected \(expected)")
+    } catch {
+      throw SettingError("\(title): options: \(error)")
     }
   }
 

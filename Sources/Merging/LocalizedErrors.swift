@@ -3,4 +3,3 @@ public import Foundation
 // Foundation would call them "The operation could not be completed" wherever an app shows `localizedDescription`.
 extension MergeError: LocalizedError { public var errorDescription: String? { description } }
 extension StateError: LocalizedError { public var errorDescription: String? { description } }
-extension ZipOptionsError: LocalizedError { public var errorDescription: String? { description } }

@@ -9,7 +9,8 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
   case ranks(String, [String], [Int], method: String)
   case nothingLeft(method: String, expected: String)
   case noSuchOption(String, method: String, available: [String])
-  case option(String, Double, expected: String)
+  /// A setting of a method or of `ZipOptions`, as the command line spells it without the dashes, that makes no sense.
+  case option(String, found: String, expected: String)
   case needsProbe(String)
   case noShares
   case otherShares(String, found: Int?, OrderedDictionary<String, Int>)
@@ -38,9 +39,9 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
     case .nothingLeft(let method, let expected):
       "the method \(method) leaves nothing of these LoRAs: it keeps \(expected)"
     case .noSuchOption(let name, let method, let available):
-      "--\(name): the method \(method) has no such option; "
-        + (available.isEmpty ? "it has none" : "it has \(available.map { "--\($0)" }.joined(separator: ", "))")
-    case .option(let name, let value, let expected): "--\(name) \(value): expected \(expected)"
+      "the method \(method) has no option \(name); "
+        + (available.isEmpty ? "it has none" : "it has \(available.joined(separator: ", "))")
+    case .option(let name, let found, let expected): "\(name) \(found): expected \(expected)"
     case .needsProbe(let method): "the method \(method) needs the base model's predictions; give it a base model"
     case .noShares:
       "its metadata (\(MergeShares.metadataKey)) does not say which ranks are whose; "

@@ -55,7 +55,7 @@ extension MergeMethod {
       guard let option = Self.options.first(where: { $0.name == name }) else {
         throw .noSuchOption(name, method: self.name, available: Self.optionNames)
       }
-      guard option.accepts(value) else { throw .option(name, value, expected: option.expected) }
+      guard option.accepts(value) else { throw .option(name, found: "\(value)", expected: option.expected) }
       option.set(&method, value)
     }
     try method.validate()

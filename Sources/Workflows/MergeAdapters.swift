@@ -57,7 +57,7 @@ public struct MergeAdapters: Workflow {
     do {
       return try method.setting(settings)
     } catch {
-      throw SettingError("\(error)")
+      throw SettingError(error)
     }
   }
 

@@ -1,3 +1,5 @@
+internal import Merging
+
 /// A setting that makes no sense, by itself or beside the others.
 public struct SettingError: Error, CustomStringConvertible, Equatable {
   public let description: String
@@ -10,6 +12,15 @@ public struct SettingError: Error, CustomStringConvertible, Equatable {
   package init(_ option: String, _ found: some CustomStringConvertible, expected: String) {
     description = "--\(option) \(found): expected \(expected)"
     self.option = (option, "\(found)", expected)
+  }
+
+  /// - Parameter error: of a method's settings or of `ZipOptions`.
+  init(_ error: MergeError) {
+    if case .option(let name, let found, let expected) = error {
+      self.init(name, found, expected: expected)
+    } else {
+      self.init(error.description)
+    }
   }
 
   public static func == (left: SettingError, right: SettingError) -> Bool { left.description == right.description }

@@ -108,7 +108,7 @@ public struct ZipAdapters: DistributedWorkflow {
     do {
       try options.validate()
     } catch {
-      throw SettingError(error.option, error.found, expected: error.expected)
+      throw SettingError(error)
     }
     try references.validate()
     if let memory { try Demand.gibibytes(memory, "memory") }

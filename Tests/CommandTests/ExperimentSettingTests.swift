@@ -93,7 +93,7 @@ import Workflows
       ),
       (
         "{name: x, merge: ties, options: {epsilon: 2}}",
-        "row \"x\": options.epsilon: the method ties has no such option; it has density, rank"
+        "row \"x\": options: the method ties has no option epsilon; it has density, rank"
       ),
     ])
   func names(row: String, message: String) throws {

@@ -153,18 +153,18 @@ import Torch
       let method = try #require(MergeMethods.named(name))
       return try #require(throws: MergeError.self) { _ = try method.setting(values) }.description
     }
-    #expect(try message("ties", ["density": 0]) == "--density 0.0: expected a number above 0 and at most 1")
-    #expect(try message("svd", ["rank": 2.5]) == "--rank 2.5: expected a whole number of 1 or more")
-    #expect(try message("dare", ["seed": -1]) == "--seed -1.0: expected a whole number of 0 to 9007199254740992")
-    #expect(try message("np-lora", ["mu": .nan]) == "--mu nan: expected 0 or more")
-    #expect(try message("k-lora", ["alpha": 0]) == "--alpha 0.0: expected a number above 0")
-    #expect(try message("direct", ["rank": 4]) == "--rank: the method direct has no such option; it has none")
+    #expect(try message("ties", ["density": 0]) == "density 0.0: expected a number above 0 and at most 1")
+    #expect(try message("svd", ["rank": 2.5]) == "rank 2.5: expected a whole number of 1 or more")
+    #expect(try message("dare", ["seed": -1]) == "seed -1.0: expected a whole number of 0 to 9007199254740992")
+    #expect(try message("np-lora", ["mu": .nan]) == "mu nan: expected 0 or more")
+    #expect(try message("k-lora", ["alpha": 0]) == "alpha 0.0: expected a number above 0")
+    #expect(try message("direct", ["rank": 4]) == "the method direct has no option rank; it has none")
     #expect(
       try message("della", ["mu": 1])
-        == "--mu: the method della has no such option; it has --density, --epsilon, --rank, --seed")
+        == "the method della has no option mu; it has density, epsilon, rank, seed")
     #expect(
       try message("della", ["density": 0.9])
-        == "--epsilon 0.15: expected less than the density 0.9, and no more than 1 − 0.9")
+        == "epsilon 0.15: expected less than the density 0.9, and no more than 1 − 0.9")
     #expect(try #require(MergeMethods.named("della")).setting(["density": 1, "seed": 7]).settings["seed"] == 7)
   }
 

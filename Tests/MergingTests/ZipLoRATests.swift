@@ -85,7 +85,7 @@ import Torch
     let zip = try ZipLoRA(model.pair, probe: model, options: asked)
     #expect(zip.coefficients.tensors.allSatisfy { $0.equals(Tensor.full($0.shape, 0.25, dtype: $0.dtype)) })
     asked.initialValue = .nan
-    #expect(throws: ZipOptionsError.self) { try ZipLoRA(model.pair, probe: model, options: asked) }
+    #expect(throws: MergeError.self) { try ZipLoRA(model.pair, probe: model, options: asked) }
   }
 
   @Test("what is written computes what was optimised")

@@ -60,9 +60,11 @@ import Torch
   }
 
   @Test func startsBeyondAllSense() {
-    let error = #expect(throws: ZipOptionsError.self) { try ZipOptions(initialValue: 1e300).validate() }
+    let error = #expect(throws: MergeError.self) { try ZipOptions(initialValue: 1e300).validate() }
     #expect(error?.description == "start 1e+300: expected a number from -1000 to 1000")
-    #expect(throws: ZipOptionsError.self) { try ZipOptions(initialValue: .nan).validate() }
+    #expect(throws: MergeError.option("start", found: "nan", expected: "a number from -1000 to 1000")) {
+      try ZipOptions(initialValue: .nan).validate()
+    }
     #expect(throws: Never.self) { try ZipOptions(initialValue: -0.5).validate() }
   }
 }

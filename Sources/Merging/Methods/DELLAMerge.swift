@@ -30,7 +30,8 @@ public struct DELLAMerge: ElementwiseMerge {
   /// With a density of 1 nothing is dropped, whatever ε.
   public func validate() throws(MergeError) {
     guard density == 1 || density - epsilon > 0 && density + epsilon <= 1 else {
-      throw .option("epsilon", epsilon, expected: "less than the density \(density), and no more than 1 − \(density)")
+      throw .option(
+        "epsilon", found: "\(epsilon)", expected: "less than the density \(density), and no more than 1 − \(density)")
     }
   }
 

@@ -72,8 +72,8 @@ public final class ZipLoRA {
 
   /// Gets ready to zip LoRAs; nothing of the model is run yet.
   ///
-  /// - Throws: `MergeError` for adapters that cannot be zipped, `AttachmentError` for another base model's,
-  ///   `ZipOptionsError`.
+  /// - Throws: `MergeError` for adapters that cannot be zipped and options that make no sense, `AttachmentError` for another base
+  ///   model's adapters.
   public convenience init(_ inputs: [MergeInput], probe: any FidelityProbe, options: ZipOptions = .init()) throws {
     try options.validate()
     let plan = try MergePlan(inputs, scope: options.scope)

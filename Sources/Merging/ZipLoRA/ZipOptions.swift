@@ -46,12 +46,10 @@ public struct ZipOptions: Codable, Sendable, Equatable {
     self.seed = seed
   }
 
-  /// - Throws: `ZipOptionsError` with the first option that makes no sense.
-  public func validate() throws(ZipOptionsError) {
-    func demand(_ holds: Bool, _ option: String, _ found: some CustomStringConvertible, _ expected: String)
-      throws(ZipOptionsError)
-    {
-      guard holds else { throw ZipOptionsError(option: option, found: "\(found)", expected: expected) }
+  /// - Throws: `MergeError.option` with the first one that makes no sense.
+  public func validate() throws(MergeError) {
+    func demand(_ holds: Bool, _ option: String, _ found: some CustomStringConvertible, _ expected: String) throws(MergeError) {
+      guard holds else { throw .option(option, found: "\(found)", expected: expected) }
     }
     try demand(steps >= 0, "steps", steps, "0 or more")
     try demand(learningRate > 0 && learningRate.isFinite, "learning-rate", learningRate, "a number above 0")
@@ -98,16 +96,6 @@ extension ZipOptions {
     case .paper: self.init()
     }
   }
-}
-
-/// An option that makes no sense.
-public struct ZipOptionsError: Error, CustomStringConvertible, Equatable {
-  /// As `ziplora zip` spells it, without the dashes.
-  public let option: String
-  public let found: String
-  public let expected: String
-
-  public var description: String { "\(option) \(found): expected \(expected)" }
 }
 
 /// Why an optimisation ended.
