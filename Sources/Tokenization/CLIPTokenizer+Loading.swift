@@ -22,13 +22,13 @@ extension CLIPTokenizer {
 }
 
 extension CLIPTokenizer {
-  /// Paths of what `init(folder:)` can read, as far as it is there.
-  package static func files(in folder: String) -> [String] {
-    let folder = TokenizerFolder(url: URL(filePath: folder))
+  /// Paths of what `init(folder:)` can read, as far as it is there; relative where that of the folder is.
+  package static func files(in path: String) -> [String] {
+    let folder = TokenizerFolder(url: URL(filePath: path))
     let isOneFile = folder.has(TokenizerFile.tokenizer)
     let model = isOneFile ? [TokenizerFile.tokenizer] : [TokenizerFile.vocabulary, TokenizerFile.merges]
     return (model + [TokenizerFile.configuration, TokenizerFile.specialTokens, TokenizerFile.addedTokens])
-      .filter(folder.has).map(folder.path)
+      .filter(folder.has).map { "\(path)/\($0)" }
   }
 }
 

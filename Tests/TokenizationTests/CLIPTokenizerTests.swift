@@ -120,6 +120,14 @@ import Tokenization
     }
   }
 
+  @Test("files are named as their folder is, so that records are the same wherever a checkout lies")
+  func relativeFiles() {
+    let way = FileManager.default.currentDirectoryPath.split(separator: "/").map { _ in "../" }.joined()
+    let folder = "\(way)\(repository.dropFirst())/Models/toybox/clip"
+    let names = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+    #expect(CLIPTokenizer.files(in: folder) == names.map { "\(folder)/\($0)" })
+  }
+
   @Test func decodingLeavesOutUnknownIDs() throws {
     let tokenizer = try CLIPTokenizer(folder: Golden.trainedFolder)
     let ids = tokenizer.tokenIDs(of: "A Cat,dog")
