@@ -101,8 +101,8 @@ extension LowRankFactors {
   ///
   /// is the SVD of ΔW. QRs of B and Aᵀ with an SVD between them take about twice as long and are no better here: in 64 bits,
   /// squares lose singular values below 1e-7 of the largest, which is where the numbers of a file end. A trace of the unit
-  /// matrix keeps the Cholesky factor defined where columns of B depend on each other: of columns of length one, D⁻¹ their lengths,
-  /// so that it is nothing beside any of them. B D⁻¹ and D A are not formed, only their products. Where r is no smaller than the
+  /// matrix keeps the Cholesky factor defined where columns of B depend on each other: of columns of length one, B D⁻¹ with D
+  /// their lengths, so that it is nothing beside any of them. B D⁻¹ and D A are not formed, only their products. Where r is no smaller than the
   /// weight, ΔW itself is decomposed.
   ///
   /// - Parameter limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
