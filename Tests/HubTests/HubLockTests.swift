@@ -4,7 +4,7 @@ import TestHub
 import Testing
 
 /// Caches that several processes and users share.
-@Suite struct HubLockTests {
+@Suite(.onOwnThreads) struct HubLockTests {
   private let cache: TemporaryCache
   private let model = FakeModel()
   private static let large = FakeModel.path(of: FakeModel.large)

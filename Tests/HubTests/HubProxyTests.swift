@@ -3,7 +3,7 @@ import Hub
 import TestHub
 import Testing
 
-@Suite struct HubProxyTests {
+@Suite(.onOwnThreads) struct HubProxyTests {
   private let cache: TemporaryCache
   private let model = FakeModel()
 

@@ -3,7 +3,7 @@ import TestHub
 import Testing
 
 /// Repositories that are no model in diffusers' layout.
-@Suite struct HubSingleFileTests {
+@Suite(.onOwnThreads) struct HubSingleFileTests {
   private let cache: TemporaryCache
 
   init() throws { cache = try TemporaryCache() }

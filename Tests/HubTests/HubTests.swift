@@ -3,7 +3,7 @@ import Hub
 import TestHub
 import Testing
 
-@Suite struct HubTests {
+@Suite(.onOwnThreads) struct HubTests {
   private let cache: TemporaryCache
   private let model = FakeModel()
   init() throws { cache = try TemporaryCache() }

@@ -5,7 +5,7 @@ import TestHub
 import Testing
 
 /// Files that a tokenizer can do without, but that change what it does.
-@Suite struct HubTokenizerTests {
+@Suite(.onOwnThreads) struct HubTokenizerTests {
   private let cache: TemporaryCache
   private let model = FakeModel()
   private static let optional = "tokenizer/tokenizer_config.json"
