@@ -78,7 +78,7 @@ struct BenchmarkModel {
     let paths = (0..<wanted).map { all[$0 * all.count / wanted] }
     return (1...count).map { number in
       let factors = paths.map { path in
-        let (outputs, inputs) = (projections[path]!.weight.dim(0), projections[path]!.weight.dim(1))
+        let (outputs, inputs) = (projections[path]!.weightShape[0], projections[path]!.weightShape[1])
         let down = pool.piece([rank, inputs], bound: 1 / Double(inputs).squareRoot())
         let up = pool.piece([outputs, rank], bound: 0.1 / Double(rank).squareRoot())
         return (path, LowRankFactors(down: down, up: up, alpha: Double(rank)))

@@ -37,12 +37,22 @@ ct_error ct_set_threads(int32_t count) {
 
 int32_t ct_threads(void) { return at::get_num_threads(); }
 
+static bool keeps_freed_memory = false;
+
 void ct_keep_freed_memory(void) {
 #ifdef __GLIBC__
-  // No block is mapped on its own and the top of the heap is never given back.
-  mallopt(M_MMAP_MAX, 0);
+  // The top of the heap is never given back.
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  keeps_freed_memory = true;
+  ct_map_large_blocks(false);
+#endif
+}
+
+void ct_map_large_blocks(bool maps) {
+#ifdef __GLIBC__
+  if (keeps_freed_memory) mallopt(M_MMAP_MAX, maps ? 1 << 16 : 0);
 #endif
 }
 

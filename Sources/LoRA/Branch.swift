@@ -39,7 +39,7 @@ public final class LowRankBranch: Branch {
   public init(_ factors: LowRankFactors, for projection: any Projection, weight: Double = 1) {
     let isTrained = factors.down.requiresGrad || factors.up.requiresGrad
     self.factors =
-      isTrained ? factors : factors.to(dtype: projection.weight.dtype, device: projection.weight.device)
+      isTrained ? factors : factors.to(dtype: projection.dtype, device: projection.device)
     self.weight = weight
     product = LowRankProduct(for: projection)
   }
@@ -67,8 +67,8 @@ public final class Attachment {
     self.init(
       try adapter.factors.map { path, factors in
         guard let projection = projections[path] else { throw AttachmentError.noSuchLayer(path) }
-        guard projection.weight.shape == factors.weightShape else {
-          throw AttachmentError.shape(path, adapter: factors.weightShape, model: projection.weight.shape)
+        guard projection.weightShape == factors.weightShape else {
+          throw AttachmentError.shape(path, adapter: factors.weightShape, model: projection.weightShape)
         }
         return (projection, LowRankBranch(factors, for: projection, weight: weight))
       })
@@ -119,8 +119,8 @@ extension LowRankFactors {
   public static func trainable(
     for projection: any Projection, rank: Int, alpha: Double, generator: Generator, dtype: DType = .float32
   ) -> LowRankFactors {
-    let shape = projection.weight.shape
-    let device = projection.weight.device
+    let shape = projection.weightShape
+    let device = projection.device
     let bound = 1 / Double(shape.dropFirst().reduce(1, *)).squareRoot()
     let uniform = Tensor.rand([rank] + shape.dropFirst(), generator: generator) * (2 * bound) - bound
     return LowRankFactors(

@@ -41,7 +41,7 @@ public struct ModuleNames: Sendable {
 
   public init(_ shapes: OrderedDictionary<String, [Int]>) { self.shapes = shapes }
 
-  public init(_ projections: Projections) { self.init(projections.mapValues { $0.weight.shape }) }
+  public init(_ projections: Projections) { self.init(projections.mapValues(\.weightShape)) }
 
   /// The full paths.
   public var paths: OrderedSet<String> { shapes.keys }

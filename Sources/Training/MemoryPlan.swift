@@ -35,7 +35,7 @@ public struct MemoryPlan: Sendable, Equatable {
     pass: (_ height: Int, _ width: Int) throws -> Tensor
   ) throws {
     let target = latents.height * latents.width
-    let isOnCPU = projections.values.allSatisfy { $0.weight.device == .cpu }
+    let isOnCPU = projections.values.allSatisfy { $0.device == .cpu }
     let ordered = projections.reduce(0) { bytes, place in
       bytes + (Component(of: place.key) == .unet ? (place.value as? Conv2d)?.bytesToCome ?? 0 : 0)
     }
@@ -62,7 +62,7 @@ public struct MemoryPlan: Sendable, Equatable {
         return meter.held
       }
       let before = isOnCPU ? ProcessMemory.resident.map { $0 - gradients } : nil
-      let weights = projections.values.reduce(0) { $0 + $1.weight.byteCount }
+      let weights = projections.values.reduce(0) { $0 + $1.weightCount * $1.dtype.byteCount }
       let first = try Sample(unet, projections: projections, latents: sides[0], tell: tell, pass)
       return (
         kept, (before ?? weights) + ordered, gradients, first,
@@ -139,7 +139,7 @@ public struct MemoryPlan: Sendable, Equatable {
       func numbers(in modules: [String]) -> Int {
         let prefixes = modules.map { "\(Component.unet.path($0))." }
         return projections.reduce(0) { sum, place in
-          sum + (prefixes.contains { place.key.hasPrefix($0) } ? place.value.weight.count : 0)
+          sum + (prefixes.contains { place.key.hasPrefix($0) } ? place.value.weightCount : 0)
         }
       }
       self.latents = latents.height * latents.width

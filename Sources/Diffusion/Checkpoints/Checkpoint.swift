@@ -159,7 +159,7 @@ public struct Checkpoint: Sendable {
     ) throws {
       let store = WeightStore(.shapes, device: .meta)
       _ = try ConfigurationError.naming(source.file) { try make(source.configuration, store.root) }
-      for (path, projection) in store.projections { shapes["\(part).\(path)"] = projection.weight.shape }
+      for (path, projection) in store.projections { shapes["\(part).\(path)"] = projection.weightShape }
     }
     try add("unet", unetSource()) { try UNet2DConditionModel($0, $1) }
     for (index, parts) in family.textEncoders.enumerated() {

@@ -22,7 +22,7 @@ final class Calibration {
     self.draws = draws
     self.projections = projections
     processes = probe.processes
-    paths = plan.zipped.filter { projections[$0]?.weight.shape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
+    paths = plan.zipped.filter { projections[$0]?.weightShape.dropFirst(2).allSatisfy { $0 == 1 } ?? false }
     startRecording()
   }
 

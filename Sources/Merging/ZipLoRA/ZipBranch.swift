@@ -14,10 +14,10 @@ final class ZipBranch: Branch {
   private let product: LowRankProduct
 
   init(_ factors: [LowRankFactors], _ coefficients: [Tensor], for projection: any Projection) {
-    let device = projection.weight.device
+    let device = projection.device
     self.coefficients = coefficients
     downs = zip(factors, coefficients).map { $0.down.to(dtype: $1.dtype, device: device) * $0.scale }
-    up = Tensor.concatenated(factors.map { $0.up.to(dtype: projection.weight.dtype, device: device) }, along: 1)
+    up = Tensor.concatenated(factors.map { $0.up.to(dtype: projection.dtype, device: device) }, along: 1)
     product = LowRankProduct(for: projection)
   }
 

@@ -7,12 +7,20 @@ public protocol Branch: AnyObject {
 
 /// A frozen weight that branches can be attached to: y = base(x) + Σ branch(x).
 public protocol Projection: AnyObject {
-  /// [out, in] or [out, in, k, k].
+  /// [out, in] or [out, in, k, k]. A layer may have to make it; what it is like can be had without.
   var weight: Tensor { get }
+  /// The shape of `weight`.
+  var weightShape: [Int] { get }
+  var dtype: DType { get }
+  var device: Device { get }
   var branches: [any Branch] { get set }
 }
 
 extension Projection {
+  public var weightShape: [Int] { weight.shape }
+  public var dtype: DType { weight.dtype }
+  public var device: Device { weight.device }
+
   func adding(_ x: Tensor, to output: Tensor) -> Tensor { branches.reduce(output) { $0 + $1(x) } }
 }
 
@@ -37,33 +45,32 @@ public final class Linear: Projection {
 
 /// A 2-D convolution with square kernels.
 public final class Conv2d: Projection {
-  /// [out, in, k, k]
-  public let weight: Tensor
   /// [out]
   public let bias: Tensor?
   public let stride: Int
   public let padding: Int
   public var branches: [any Branch] = []
-  private var reordered: OneDNN.ReorderedWeight?
+  private let kept: ConvolutionWeight
 
   public init(
     _ weights: Weights, _ inputs: Int, _ outputs: Int, kernel: Int, stride: Int = 1, padding: Int = 0, bias: Bool = true
   ) {
     let start = Initialization.uniform(bound: 1 / Double(inputs * kernel * kernel).squareRoot())
-    weight = weights.parameter("weight", [outputs, inputs, kernel, kernel], start)
+    kept = weights.convolutionWeight("weight", [outputs, inputs, kernel, kernel], start, stride: stride, padding: padding)
     self.bias = bias ? weights.parameter("bias", [outputs], start) : nil
     self.stride = stride
     self.padding = padding
     weights.register(self)
   }
 
+  /// [out, in, k, k]; made again where oneDNN's order of it is all that the layer has kept.
+  public var weight: Tensor { kept.plain }
+  public var weightShape: [Int] { kept.shape }
+  public var dtype: DType { kept.dtype }
+  public var device: Device { kept.device }
+
   /// x [N, in, H, W] → [N, out, H', W']
-  public func callAsFunction(_ x: Tensor) -> Tensor {
-    let output =
-      OneDNN.convolution(x, weight, bias, stride: stride, padding: padding, reordered: &reordered)
-      ?? x.conv2d(weight, bias, stride: stride, padding: padding)
-    return adding(x, to: output)
-  }
+  public func callAsFunction(_ x: Tensor) -> Tensor { adding(x, to: kept(x, bias)) }
 }
 
 /// Runs `body`, on pictures unlike those of the work to come, without convolutions adapting to them.
@@ -71,7 +78,12 @@ package func withoutAdaptingConvolutions<Result>(_ body: () throws -> Result) re
   try OneDNN.$keepsOrders.withValue(false, operation: body)
 }
 
+extension Projection {
+  /// Numbers in its weight.
+  package var weightCount: Int { weightShape.reduce(1, *) }
+}
+
 extension Conv2d {
-  /// Bytes that it will keep beside its weight when it has seen a picture.
-  package var bytesToCome: Int { reordered == nil ? OneDNN.reorderedByteCount(weight) : 0 }
+  /// Bytes that its weight will take beyond what it takes now, when it has seen a picture and a gradient.
+  package var bytesToCome: Int { kept.bytesToCome }
 }

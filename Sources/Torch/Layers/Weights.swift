@@ -49,7 +49,8 @@ public final class WeightStore {
   public let dtype: DType
   public let device: Device
   /// Every parameter by its full path.
-  public private(set) var parameters: OrderedDictionary<String, Tensor> = [:]
+  public var parameters: OrderedDictionary<String, Tensor> { held.mapValues { $0() } }
+  private var held: OrderedDictionary<String, () -> Tensor> = [:]
   /// Every linear and convolution layer by its path: the places that an adapter can branch from.
   public private(set) var projections: OrderedDictionary<String, any Projection> = [:]
 
@@ -68,16 +69,22 @@ public final class WeightStore {
   /// The root path.
   public var root: Weights { Weights(store: self, path: "") }
 
+  /// A parameter as it starts. Who keeps it says so with `hold`.
   fileprivate func parameter(_ path: String, _ shape: [Int], _ initialization: Initialization) -> Tensor {
-    precondition(parameters[path] == nil, "two layers ask for \(path)")
-    let source = make(path, shape, initialization)
-    let tensor = source.to(dtype: dtype, device: device)
-    parameters[path] = tensor
+    let (source, tensor) = Engine.apart {
+      let source = make(path, shape, initialization)
+      return (source, source.to(dtype: dtype, device: device))
+    }
     // A converted tensor needs its file no more: what is loaded in another type takes memory once.
     if case .collection(let collection) = self.source, source.dtype != dtype || source.device != device {
       collection.release(path)
     }
     return tensor
+  }
+
+  fileprivate func hold(_ path: String, _ parameter: @escaping () -> Tensor) {
+    precondition(held[path] == nil, "two layers ask for \(path)")
+    held[path] = parameter
   }
 
   private func make(_ path: String, _ shape: [Int], _ initialization: Initialization) -> Tensor {
@@ -114,7 +121,7 @@ public final class WeightStore {
   public func finish(ignoring: (String) -> Bool = { _ in false }) throws {
     if let failure { throw failure }
     guard case .collection(let collection) = source else { return }
-    let unused = collection.keys.filter { parameters[$0] == nil && !ignoring($0) }.sorted()
+    let unused = collection.keys.filter { held[$0] == nil && !ignoring($0) }.sorted()
     // A misshapen key has a parameter, so it is not among the unused.
     if missing.isEmpty && misshapen.isEmpty && unused.isEmpty { return }
     throw LoadingError(
@@ -135,7 +142,20 @@ public struct Weights {
 
   /// The parameter of that name at this place.
   public func parameter(_ name: String, _ shape: [Int], _ initialization: Initialization) -> Tensor {
-    store.parameter((self / name).path, shape, initialization)
+    let path = (self / name).path
+    let parameter = store.parameter(path, shape, initialization)
+    store.hold(path) { parameter }
+    return parameter
+  }
+
+  /// The weight of a convolution, of which its layer may keep a copy in another order alone.
+  func convolutionWeight(
+    _ name: String, _ shape: [Int], _ initialization: Initialization, stride: Int, padding: Int
+  ) -> ConvolutionWeight {
+    let path = (self / name).path
+    let weight = ConvolutionWeight(store.parameter(path, shape, initialization), stride: stride, padding: padding)
+    store.hold(path) { weight.plain }
+    return weight
   }
 
   /// Whether a checkpoint is being read and has this key.

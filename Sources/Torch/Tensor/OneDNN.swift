@@ -10,7 +10,7 @@ enum OneDNN {
   private struct Operators {
     let linear: Operator
     let convolution: Operator
-    let reorderedConvolution: Operator
+    let orderedConvolution: Operator
     /// Whether oneDNN computes in bfloat16 on this processor; without AVX-512, for one, it refuses.
     let computesBfloat16: Bool
 
@@ -18,11 +18,11 @@ enum OneDNN {
     init?() {
       guard let linear = Operator(ifThere: "mkldnn::_linear_pointwise"),
         let convolution = Operator(ifThere: "mkldnn::_convolution_pointwise"),
-        let reordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight"),
+        let ordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight"),
         let bfloat16 = Operator(ifThere: "mkldnn::_is_mkldnn_bf16_supported"),
         case .bool(let computesBfloat16)? = call(bfloat16, [], capacity: 1).first
       else { return nil }
-      (self.linear, self.convolution, reorderedConvolution) = (linear, convolution, reordered)
+      (self.linear, self.convolution, orderedConvolution) = (linear, convolution, ordered)
       self.computesBfloat16 = computesBfloat16
     }
   }
@@ -94,52 +94,25 @@ enum OneDNN {
   /// Whether layers bring weights into an order and keep it: the one that suits the first picture that they see.
   @TaskLocal static var keepsOrders = true
 
-  private static func isWorthReordering(_ weight: Tensor) -> Bool {
-    weight.count >= smallestConvolution(weight.dtype) && !weight.requiresGrad
+  /// Whether a convolution is better off with this weight in oneDNN's order.
+  static func isWorthOrdering(_ weight: Tensor) -> Bool {
+    weight.count >= smallestConvolution(weight.dtype) && !weight.requiresGrad && takes([weight])
   }
 
-  /// Bytes that a layer will keep beside its weight.
-  static func reorderedByteCount(_ weight: Tensor) -> Int {
-    isWorthReordering(weight) && takes([weight]) ? weight.byteCount : 0
+  /// The weight [out, in, k, k] in the order that suits pictures of that shape, [N, in, H, W].
+  static func ordered(_ weight: Tensor, for shape: [Int], stride: Int, padding: Int) -> Tensor {
+    call(
+      operators!.orderedConvolution, .tensor(weight), .ints([padding, padding]), .ints([stride, stride]), .ints([1, 1]), .int(1),
+      .ints(shape))
   }
 
-  /// The frozen weight of a convolution in oneDNN's order.
-  struct ReorderedWeight {
-    fileprivate let weight: Tensor
-    /// Of the weight, which counts changes in place.
-    fileprivate let version: Int
-  }
+  /// The weight that was ordered.
+  static func plain(_ ordered: Tensor) -> Tensor { call(Ops.toDense, .tensor(ordered), .none, .none) }
 
-  /// x [N, in, H, W], weight [out, in, k, k] → [N, out, H', W']; nil where libtorch's own convolution is the better choice.
-  ///
-  /// - Parameter reordered: what the layer keeps of its weight between calls.
-  static func convolution(
-    _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, stride: Int, padding: Int, reordered: inout ReorderedWeight?
-  ) -> Tensor? {
-    guard let operators, isWorthReordering(weight), x.rank == 4, bias?.requiresGrad != true,
-      x.dim(1) == weight.dim(1), takes([x, weight] + (bias.map { [$0] } ?? []))
-    else { return nil }
-    let (paddings, strides) = (Value.ints([padding, padding]), Value.ints([stride, stride]))
-    if keepsOrders, reordered?.version != weight.version {
-      let ordered = withoutGrad {
-        call(
-          operators.reorderedConvolution, .tensor(weight), paddings, strides, .ints([1, 1]), .int(1), .ints(x.shape))
-      }
-      // After a failure, which is thrown later, it is no weight.
-      if pendingTorchError == nil { reordered = ReorderedWeight(weight: ordered, version: weight.version) }
-    }
-    let ordered = reordered.flatMap { $0.version == weight.version ? $0.weight : nil }
-    let output = withoutGrad {
-      call(
-        operators.convolution, .tensor(x), .tensor(ordered ?? weight), .optionalTensor(bias), paddings, strides, .ints([1, 1]),
-        .int(1), .string("none"), .ints([]), .string(""))
-    }
-    guard isGradEnabled, x.requiresGrad else { return output }
-    // The gradient of the input depends on its shape alone.
-    let shape = x.shape
-    return attaching(output, to: [x]) { gradient in
-      let input = Tensor.empty(shape, dtype: weight.dtype, device: weight.device)
-      return [gradient.convolutionInputGradient(input: input, weight: weight, stride: stride, padding: padding)]
-    }
+  /// x [N, in, H, W], weight [out, in, k, k] as it is or ordered → [N, out, H', W']; without gradients.
+  static func convolution(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, stride: Int, padding: Int) -> Tensor {
+    call(
+      operators!.convolution, .tensor(x), .tensor(weight), .optionalTensor(bias), .ints([padding, padding]),
+      .ints([stride, stride]), .ints([1, 1]), .int(1), .string("none"), .ints([]), .string(""))
   }
 }

@@ -113,6 +113,7 @@ enum Ops {
   static let gather = Operator("aten::gather")
   static let flip = Operator("aten::flip")
   static let toDType = Operator("aten::to", "dtype")
+  static let toDense = Operator("aten::to_dense")
   static let toDevice = Operator("aten::to", "device")
   static let equal = Operator("aten::equal")
 

@@ -5,7 +5,7 @@ internal import CTorch
 ///
 /// Not `Sendable`: one task at a time works on a model; what crosses tasks are finished bytes and reports.
 public struct Tensor {
-  let handle: TensorHandle
+  private(set) var handle: TensorHandle
 
   var pointer: OpaquePointer { handle.pointer }
 
@@ -64,6 +64,9 @@ public struct Tensor {
 
   /// Whether both are the same libtorch tensor (not: equal elements).
   public func isIdentical(to other: Tensor) -> Bool { pointer == other.pointer }
+
+  /// Whether no other value is this tensor.
+  mutating func isOnlyReference() -> Bool { isKnownUniquelyReferenced(&handle) }
 
   // MARK: reading elements
 
