@@ -36,7 +36,8 @@ public struct MemoryPlan: Sendable, Equatable {
   ) throws {
     let target = latents.height * latents.width
     let isOnCPU = projections.values.allSatisfy { $0.device == .cpu }
-    let ordered = projections.reduce(0) { bytes, place in
+    // Weights for the gradients of convolutions.
+    let turned = projections.reduce(0) { bytes, place in
       bytes + (Component(of: place.key) == .unet ? (place.value as? Conv2d)?.bytesToCome ?? 0 : 0)
     }
     // Sides that every level of a U-Net can halve. A picture that is no larger is measured as it is.
@@ -65,7 +66,7 @@ public struct MemoryPlan: Sendable, Equatable {
       let weights = projections.values.reduce(0) { $0 + $1.weightCount * $1.dtype.byteCount }
       let first = try Sample(unet, projections: projections, latents: sides[0], tell: tell, pass)
       return (
-        kept, (before ?? weights) + ordered, gradients, first,
+        kept, before ?? weights, gradients, first,
         try Sample(unet, projections: projections, latents: isSmall ? latents : sides[1], tell: tell, pass)
       )
     }
@@ -74,7 +75,8 @@ public struct MemoryPlan: Sendable, Equatable {
     let all = Set(second.pieces.map(\.number))
     func peak(_ again: Set<Int>) -> Int {
       // A pass without gradients holds less than one that computes everything again.
-      before + Int(Self.heap * Double(max(expected.peak(again), kept + expected.peak(all))))
+      before
+        + max(turned + Int(Self.heap * Double(expected.peak(again))), Int(Self.heap * Double(kept + expected.peak(all))))
     }
     var chosen: Set<Int> = []
     for piece in expected.bySaving where peak(chosen) > budget { chosen.insert(piece) }
@@ -90,7 +92,7 @@ public struct MemoryPlan: Sendable, Equatable {
   /// Passes of the model that it takes.
   public static let passes = 6
 
-  /// What a heap takes for tensors of all sizes that come and go, per byte of them (on SDXL 1.08 at 512 pixels, 1.22 at 1024).
+  /// What a heap takes for tensors of all sizes that come and go, per byte of them (on SDXL 1 at 512 pixels, 1.3 at 1024).
   private static let heap = 1.25
 
   /// Where a quantity that was seen at two numbers of latents is at a third.
