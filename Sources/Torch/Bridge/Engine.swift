@@ -20,8 +20,8 @@ public enum Engine {
   /// do nothing but compute, before the first tensor is made.
   public static func keepFreedMemory() { ct_keep_freed_memory() }
 
-  /// Runs `body`, which makes what lasts, such as weights. Outside of the memory that is kept for the next tensor it leaves no gap there
-  /// when it goes in the end.
+  /// Runs `body`, whose large tensors come from the system each on its own and go back there: for weights, which would leave gaps in the
+  /// kept memory when they go.
   static func apart<Result>(_ body: () throws -> Result) rethrows -> Result {
     ct_map_large_blocks(true)
     defer { ct_map_large_blocks(false) }
