@@ -28,22 +28,24 @@ final class RandomProbe: FidelityProbe {
     projections = model.projections
   }
 
-  func draw(of _: FidelityTerm, generator: Generator) -> Input {
+  func draw(of term: FidelityTerm, generator: Generator) -> Input {
     let settings = model.unet.configuration
-    func noise(_ shape: [Int]) -> Tensor {
+    let side = size * model.pixelsPerLatent
+    // The prompt of a LoRA is the same in all draws.
+    let texts = Generator(seed: term == .lora(0) ? 1 : 2)
+    func noise(_ shape: [Int], _ generator: Generator = generator) -> Tensor {
       Tensor.randn(shape, generator: generator).to(dtype: model.dtype, device: model.device)
     }
-    let side = size * model.pixelsPerLatent
     let added = settings.projectionClassEmbeddingsInputDim.map { all in
       (
-        textEmbeds: noise([batch, all - 6 * (settings.additionTimeEmbedDim ?? 0)]),
+        textEmbeds: noise([batch, all - 6 * (settings.additionTimeEmbedDim ?? 0)], texts),
         timeIds: Tensor([side, side, 0, 0, side, side], shape: [1, 6]).to(device: model.device).tiled([batch, 1])
       )
     }
     return Input(
       noisy: noise([batch, settings.inChannels, size, size]),
       timesteps: Tensor.randint(0..<1000, [batch], generator: generator).to(device: model.device),
-      conditioning: Conditioning(states: noise([batch, Self.tokens, settings.crossAttentionDim.numbers[0]]), added: added))
+      conditioning: Conditioning(states: noise([batch, Self.tokens, settings.crossAttentionDim.numbers[0]], texts), added: added))
   }
 
   func prediction(of input: Input) -> Tensor {

@@ -23,7 +23,7 @@ import Torch
     let data = (0..<(adapters + strangers)).map { _ in
       Tensor.randn([samples, inputs], generator: generator, dtype: .float64)
     }
-    let moments = data.map { $0.transposed().matmul($0) / Double(samples) }
+    let moments = data.map { SecondMoment.matrix($0.transposed().matmul($0) / Double(samples)) }
     let found = ClosedForm.solve(layers, moments: moments, pull: 0, iterations: 500)
 
     // Each sample x of LoRA t gives `outputs` equations: Σ_k Σ_j ΔW_k[:, j] x_j m_kj = ΔW_t x. Normal equations of all.
@@ -43,11 +43,25 @@ import Torch
     #expect(difference(Tensor.concatenated(found), dense.squeezed(1)) <= 1e-6)
   }
 
+  @Test(
+    "few inputs give, without H, what their second moments give with it, also of LoRAs that leave the layer as it is",
+    arguments: [(2, 0, 7), (3, 1, 4), (1, 1, 20)])
+  func fewInputs(adapters: Int, strangers: Int, samples: Int) {
+    let layers = (0..<adapters).map { factors(90, 40, rank: 2 + $0 % 2, alpha: Double($0 + 1)) }
+    let rows = (0..<(adapters + strangers)).map { _ in Tensor.randn([samples, 90], generator: generator, dtype: .float64) }
+    let few = ClosedForm.solve(layers, moments: rows.map(SecondMoment.rows), pull: 0.01)
+    let matrices = ClosedForm.solve(layers, moments: rows.map { .matrix($0.transposed().matmul($0)) }, pull: 0.01)
+    for (few, matrix) in zip(few, matrices) {
+      #expect(difference(few, matrix) <= 1e-9)
+      #expect(difference(matrix, .ones(like: matrix)) > 1e-2)
+    }
+  }
+
   @Test("a strong pull gives direct merge; unused columns stay at one")
   func pull() {
     let layers = [factors(4, 6, rank: 2, alpha: 1), factors(4, 6, rank: 2, alpha: 1)]
     let x = Tensor.randn([30, 4], generator: generator, dtype: .float64)
-    let moment = x.transposed().matmul(x)
+    let moment = SecondMoment.matrix(x.transposed().matmul(x))
     for vector in ClosedForm.solve(layers, moments: [moment, moment], pull: 1e9) {
       #expect(difference(vector, .ones(like: vector)) <= 1e-6)
     }
@@ -81,19 +95,20 @@ import Torch
     #expect(vectors[ToyModel.query]!.values.allSatisfy { !$0.detached().equals(.ones(like: $0).detached()) })
   }
 
-  @Test("the search by conjugate gradients ends where a direct solve does, on a layer as wide as SDXL's")
+  @Test("the search by conjugate gradients ends where a direct solve does, on a layer about as wide as SDXL's")
   func wide() {
     let layers = (0..<2).map { _ in
-      let (down, up) = (Tensor.randn([64, 640], generator: generator), Tensor.randn([640, 64], generator: generator))
+      let (down, up) = (Tensor.randn([64, 800], generator: generator), Tensor.randn([800, 64], generator: generator))
       return LowRankFactors(down: down, up: up * 0.1, alpha: 64)
     }
     // Inputs with a few strong directions, as those of attention are.
-    let moments = layers.map { _ in
-      let strong = Tensor.randn([1000, 4], generator: generator).matmul(Tensor.randn([4, 640], generator: generator))
-      let x = strong + Tensor.randn([1000, 640], generator: generator) * 0.3
+    let samples = layers.map { _ in
+      let strong = Tensor.randn([1000, 4], generator: generator).matmul(Tensor.randn([4, 800], generator: generator))
+      let x = strong + Tensor.randn([1000, 800], generator: generator) * 0.3
       return x.transposed().matmul(x) / 1000
     }
-    let precise = moments.map { $0.to(dtype: .float64) }
+    let moments = samples.map(SecondMoment.matrix)
+    let precise = samples.map { SecondMoment.matrix($0.to(dtype: .float64)) }
     let exact = ClosedForm.solve(layers, moments: precise, pull: 0.01, iterations: 500)
     let found = ClosedForm.solve(layers, moments: moments, pull: 0.01, iterations: 500)
     for (found, exact) in zip(found, exact) {
@@ -166,7 +181,66 @@ private final class SharedInputModel: FidelityProbe {
   }
 }
 
+/// One layer that reads texts of three words.
+private struct TextModel: FidelityProbe {
+  static let path = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+  static let width = 64
+
+  /// Which text each draw of a LoRA has.
+  let texts: [Int]
+  private let store: WeightStore
+  private let layer: Linear
+
+  init(texts: [Int]) {
+    self.texts = texts
+    store = WeightStore(.random(Generator(seed: 32)))
+    layer = Linear(store.root / Self.path, Self.width, 9)
+  }
+
+  var projections: Projections { store.projections }
+
+  func draw(of term: FidelityTerm, generator: Generator) -> Tensor { preconditionFailure("all at once") }
+
+  func draws(_ count: Int, of term: FidelityTerm, generator: Generator) -> [Tensor] {
+    texts.map { Tensor.randn([1, 3, Self.width], generator: Generator(seed: UInt64(term == .lora(1) ? $0 + 100 : $0))) }
+  }
+
+  func prediction(of input: Tensor) -> Tensor { layer(input) }
+
+  func adapter(_ seed: UInt64) -> Adapter {
+    let generator = Generator(seed: seed)
+    let factors = LowRankFactors(
+      down: Tensor.randn([2, Self.width], generator: generator), up: Tensor.randn([9, 2], generator: generator), alpha: 2)
+    return Adapter(factors: [Self.path: factors])
+  }
+}
+
 extension ClosedFormTests {
+  @Test(
+    "inputs that are the same in all passes are kept once, and count as often as they come where another one follows",
+    arguments: [[1, 1, 1, 1], [1, 1, 1, 2], [1, 2, 1, 1]])
+  func sameInputs(texts: [Int]) throws {
+    let model = TextModel(texts: texts)
+    let inputs = [MergeInput("a", model.adapter(1)), MergeInput("b", model.adapter(2))]
+    let options = ZipOptions(steps: 0, closedForm: ClosedForm(), draws: texts.count)
+    let zip = try ZipLoRA(inputs, probe: model, options: options)
+    try zip.prepare()
+
+    func solution(_ texts: [Int]) -> Tensor {
+      let moments = (0..<2).map { lora in
+        let read = Tensor.concatenated(TextModel(texts: texts).draws(0, of: .lora(lora), generator: generator)).flattened(to: 1)
+        return SecondMoment.matrix(read.transposed().matmul(read) / Double(read.dim(0)))
+      }
+      return .concatenated(
+        ClosedForm.solve(inputs.map { $0.adapter.factors[TextModel.path]! }, moments: moments, pull: 0.01))
+    }
+    let found = Tensor.concatenated(zip.coefficients.vectors[TextModel.path]!.values.map { $0.detached() })
+    let error = difference(found, solution(texts))
+    #expect(error <= 2e-4, "\(error)")
+    let once = OrderedSet(texts)
+    if once.count > 1 { #expect(difference(found, solution(Array(once))) > 1e-2, "each as often as the others") }
+  }
+
   @Test("rows that are kept lie in every column of a picture, and are the same when a batch is split", arguments: [2, 16, 64])
   func spreadRows(distance: Int) {
     let (width, passes) = (64, 8)
@@ -196,10 +270,10 @@ extension ClosedFormTests {
 
     let generator = Generator(seed: options.seed)
     let drawn = (0..<2).map { model.draw(of: .lora($0), generator: generator)[0] }
-    func moments(distance: Int) -> [Tensor] {
+    func moments(distance: Int) -> [SecondMoment] {
       drawn.map { rows in
         let kept = rows.gathered(InputRecorder.spreadRows(of: rows.dim(0), distance: distance))
-        return kept.transposed().matmul(kept) / Double(kept.dim(0))
+        return .matrix(kept.transposed().matmul(kept) / Double(kept.dim(0)))
       }
     }
     for path in SharedInputModel.paths {

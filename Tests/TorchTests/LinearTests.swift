@@ -50,6 +50,15 @@ import Torch
     #expect(!withoutGrad { linear(leaves([true, true, true])) }.requiresGrad)
   }
 
+  @Test("aᵀ a from a triangle of blocks", arguments: [130, 517])
+  func gram(width: Int) {
+    let a = Tensor.randn([700, width], generator: Generator(seed: 4))
+    #expect(difference(a.gram(), a.transposed().matmul(a)) < 1e-5)
+    let rounded = a.to(dtype: .bfloat16)
+    #expect(rounded.gram().equals(rounded.gram().transposed()))
+    #expect(difference(rounded.gram(), rounded.transposed().matmul(rounded)) < 1e-2)
+  }
+
   @Test("parts of matrices, and gradients that are one number everywhere")
   func gaps() {
     let (wide, high) = (Tensor.concatenated([weight, weight], along: 1), Tensor.concatenated([x, x], along: 2))

@@ -21,7 +21,9 @@ package final class InputRecorder {
     let offered: Int
     /// How many layers still ask for the moment, which is kept until the last one has.
     var readers = 0
-    var moment: Tensor?
+    var moment: SecondMoment?
+    /// Passes after the first that had the very same rows, as where a prompt is the same in all of them: they are kept once.
+    private var repetitions = 0
 
     init(owner: String, of inputs: Tensor, passes: Int, _ processes: ProcessGroup) {
       self.owner = owner
@@ -41,14 +43,26 @@ package final class InputRecorder {
     }
 
     func add(_ inputs: Tensor) {
+      if distance == 1, count == inputs.dim(0), filled.equals(inputs) {
+        repetitions += 1
+        return
+      }
+      let first = filled
+      for _ in 0..<repetitions { append(first) }
+      repetitions = 0
       let places = InputRecorder.spreadRows(of: inputs.dim(0), distance: distance, process: process, call: calls)
       calls += 1
-      if count + places.count > room.dim(0) {
+      append(inputs.gathered(places))
+    }
+
+    private func append(_ rows: Tensor) {
+      let end = count + rows.dim(0)
+      if end > room.dim(0) {
         // A text encoder reads the prompts of a batch one by one.
-        room = .concatenated([filled, .empty([count + places.count, room.dim(1)], dtype: room.dtype, device: room.device)])
+        room = .concatenated([filled, .empty([end, room.dim(1)], dtype: room.dtype, device: room.device)])
       }
-      room.narrow(0, from: count, count: places.count).copyInPlace(inputs.gathered(places))
-      count += places.count
+      room.narrow(0, from: count, count: rows.dim(0)).copyInPlace(rows)
+      count = end
     }
 
     var filled: Tensor { room.narrow(0, from: 0, count: count) }
@@ -99,18 +113,22 @@ package final class InputRecorder {
   }
 
   /// E[x xᵀ] of all processes' inputs in 32 bits; nil for a layer that was never used. It can be asked for once.
-  func moment(at path: String) throws -> Tensor? {
+  func moment(at path: String) throws -> SecondMoment? {
     guard let own = rows.removeValue(forKey: path) else { return nil }
-    if own.moment == nil {
-      // Sums of squares leave float16's range; bfloat16's they do not.
-      let all = own.filled.dtype == .float16 ? own.filled.to(dtype: .float32) : own.filled
-      let sum = all.transposed().matmul(all).to(dtype: .float32)
-      try processes.sum([sum])
-      own.moment = sum / Double(all.dim(0) * processes.size)
-    }
+    if own.moment == nil { own.moment = try moment(of: own.filled) }
     own.readers -= 1
     defer { if own.readers == 0 { own.moment = nil } }
     return own.moment
+  }
+
+  private func moment(of rows: Tensor) throws -> SecondMoment {
+    let count = Double(rows.dim(0) * processes.size)
+    if processes.size == 1, 16 * rows.dim(0) <= rows.dim(1) { return .rows(rows.to(dtype: .float32) / count.squareRoot()) }
+    // Sums of squares leave float16's range; bfloat16's they do not.
+    let sum = (rows.dtype == .float16 ? rows.to(dtype: .float32) : rows).gram().to(dtype: .float32)
+    try processes.sum([sum])
+    sum.multiplyInPlace(1 / count)
+    return .matrix(sum)
   }
 }
 

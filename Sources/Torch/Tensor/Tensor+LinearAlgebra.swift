@@ -2,6 +2,21 @@ extension Tensor {
   /// Matrix product over the last two axes, batched over the others.
   public func matmul(_ other: Tensor) -> Tensor { call(Ops.matmul, .tensor(self), .tensor(other)) }
 
+  /// selfᵀ · self [n, n] of a tall matrix [m, n]: a triangle of blocks and its mirror image, which of a wide one takes two thirds
+  /// of the time.
+  package func gram() -> Tensor {
+    let width = dim(1)
+    let strips = width < 512 ? 1 : 4
+    let bounds = (0...strips).map { $0 * width / strips }
+    let result = Tensor.empty([width, width], dtype: dtype, device: device)
+    for (start, end) in zip(bounds, bounds.dropFirst()) {
+      let block = narrow(1, start..<end).transposed().matmul(narrow(1, 0..<end))
+      result.narrow(0, start..<end).narrow(1, 0..<end).copyInPlace(block)
+      if start > 0 { result.narrow(0, 0..<start).narrow(1, start..<end).copyInPlace(block.narrow(1, 0..<start).transposed()) }
+    }
+    return result
+  }
+
   /// scale · self [n, a, b] · other [n, b, c], rounded once.
   func batchedProduct(_ other: Tensor, scale: Double) -> Tensor {
     let nothing = Tensor.zeros([1], dtype: dtype, device: device).expanded([dim(0), dim(1), other.dim(2)])
