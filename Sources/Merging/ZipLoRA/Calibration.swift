@@ -38,8 +38,15 @@ final class Calibration {
     return result
   }
 
-  /// Bytes that all passes will have recorded of all LoRAs, as foreseen from one pass on a picture so many times smaller.
-  func foreseenBytes(growth: Double) -> Int { inputs.count * recorders[0].foreseenBytes(growth: growth) }
+  /// All draws of LoRA `index` were recorded.
+  func finish(_ index: Int) { recorders[index].finish() }
+
+  /// Bytes that will have been recorded of all LoRAs when the last one's passes are over, as foreseen from one pass on a picture so
+  /// many times smaller.
+  func foreseenBytes(growth: Double) -> Int {
+    let (rows, finished) = recorders[0].foreseenBytes(growth: growth)
+    return rows + (inputs.count - 1) * finished
+  }
 
   /// The least-squares solution for what was recorded since the last one; other layers keep the coefficients that they have.
   func solve(_ coefficients: MergerCoefficients) throws -> MergerCoefficients {

@@ -5,14 +5,15 @@ internal import Torch
 /// Keeps what layers read. Layers that read the very same tensor (to_q, to_k and to_v; every cross-attention its text) share
 /// their rows, which the first of them keeps.
 ///
-/// Rows in the model's own type, and their product only when a layer is solved: on SDXL a product in every pass costs 40 % of
-/// the pass, and the sums of all layers are twice as large as the rows.
+/// Rows in the model's own type, and their product only when all are there: on SDXL a product in every pass costs 40 % of the pass.
 package final class InputRecorder {
   private final class Rows {
     let owner: String
     /// Room for the rows of all passes. Set aside at once: small pieces that stay between large ones that go would leave a heap
     /// full of holes.
     private var room: Tensor
+    /// Σ x xᵀ in place of the rows.
+    private var product: Tensor?
     private let distance: Int
     private let process: Int
     private var count = 0
@@ -65,16 +66,45 @@ package final class InputRecorder {
       count = end
     }
 
-    var filled: Tensor { room.narrow(0, from: 0, count: count) }
+    private var filled: Tensor { room.narrow(0, from: 0, count: count) }
 
-    /// Bytes of the room for passes that offer so many rows.
-    func bytes(offered: Int, passes: Int, _ processes: ProcessGroup) -> Int {
+    /// Sums of squares leave float16's range; bfloat16's they do not.
+    private var productType: DType { room.dtype == .float16 ? .float32 : room.dtype }
+
+    /// Of a product of so many rows, where it is smaller than they are.
+    private func bytesOfProduct(rows: Int) -> Int? {
+      let bytes = room.dim(1) * room.dim(1) * productType.byteCount
+      return bytes < rows * room.dim(1) * room.dtype.byteCount ? bytes : nil
+    }
+
+    /// No more rows will come.
+    func finish() {
+      guard bytesOfProduct(rows: count) != nil else { return }
+      product = sum
+      room = .empty([0, room.dim(1)], dtype: room.dtype, device: room.device)
+    }
+
+    private var sum: Tensor { product ?? filled.to(dtype: productType).gram() }
+
+    /// E[x xᵀ] of all processes' inputs in 32 bits.
+    func secondMoment(_ processes: ProcessGroup) throws -> SecondMoment {
+      let total = Double(count * processes.size)
+      if processes.size == 1, 16 * count <= room.dim(1) { return .rows(filled.to(dtype: .float32) / total.squareRoot()) }
+      let sum = sum.to(dtype: .float32)
+      try processes.sum([sum])
+      return .matrix(sum / total)
+    }
+
+    /// Bytes of what passes that offer so many rows leave: while they are run, and later.
+    func bytes(offered: Int, passes: Int, _ processes: ProcessGroup) -> (rows: Int, finished: Int) {
       let distance = Self.distance(of: offered, columns: room.dim(1), passes: passes, processes)
-      return passes * ((offered + distance - 1) / distance) * room.dim(1) * room.dtype.byteCount
+      let count = passes * ((offered + distance - 1) / distance)
+      let bytes = count * room.dim(1) * room.dtype.byteCount
+      return (bytes, bytesOfProduct(rows: count) ?? bytes)
     }
   }
 
-  private var rows: [String: Rows] = [:]
+  private var rows: OrderedDictionary<String, Rows> = [:]
   /// What the layers read in the first pass, which shows who shares.
   private var seen: [(input: Tensor, rows: Rows)] = []
   private let draws: Int
@@ -106,29 +136,26 @@ package final class InputRecorder {
 
   func endPass() { seen = [] }
 
-  /// Bytes that all passes will have recorded, as foreseen from one with so many times fewer rows.
-  func foreseenBytes(growth: Double) -> Int {
-    rows.filter { $0.key == $0.value.owner }.values
-      .reduce(0) { $0 + $1.bytes(offered: Int(Double($1.offered) * growth), passes: draws, processes) }
+  private var owned: [Rows] { rows.filter { $0.key == $0.value.owner }.values.elements }
+
+  /// All draws were recorded: what is kept of them becomes smaller.
+  func finish() { for own in owned { own.finish() } }
+
+  /// Bytes that all passes will have recorded, as foreseen from one with so many times fewer rows: until `finish`, and from then on.
+  func foreseenBytes(growth: Double) -> (rows: Int, finished: Int) {
+    owned.reduce((0, 0)) { sum, own in
+      let own = own.bytes(offered: Int(Double(own.offered) * growth), passes: draws, processes)
+      return (sum.0 + own.rows, sum.1 + own.finished)
+    }
   }
 
   /// E[x xᵀ] of all processes' inputs in 32 bits; nil for a layer that was never used. It can be asked for once.
   func moment(at path: String) throws -> SecondMoment? {
     guard let own = rows.removeValue(forKey: path) else { return nil }
-    if own.moment == nil { own.moment = try moment(of: own.filled) }
+    if own.moment == nil { own.moment = try own.secondMoment(processes) }
     own.readers -= 1
     defer { if own.readers == 0 { own.moment = nil } }
     return own.moment
-  }
-
-  private func moment(of rows: Tensor) throws -> SecondMoment {
-    let count = Double(rows.dim(0) * processes.size)
-    if processes.size == 1, 16 * rows.dim(0) <= rows.dim(1) { return .rows(rows.to(dtype: .float32) / count.squareRoot()) }
-    // Sums of squares leave float16's range; bfloat16's they do not.
-    let sum = (rows.dtype == .float16 ? rows.to(dtype: .float32) : rows).gram().to(dtype: .float32)
-    try processes.sum([sum])
-    sum.multiplyInPlace(1 / count)
-    return .matrix(sum)
   }
 }
 

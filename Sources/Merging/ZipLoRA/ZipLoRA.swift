@@ -112,6 +112,7 @@ public final class ZipLoRA {
           found[term, default: []].append(comparison)
           guard try goesOn() else { return false }
         }
+        if case .lora(let index) = term { calibration?.finish(index) }
       }
       if let calibration { try begin(at: calibration.solve(coefficients)) }
       for _ in 1..<passes {
@@ -120,6 +121,7 @@ public final class ZipLoRA {
             _ = try calibration?.recording(index) { try withoutGrad { try merged.whileAttached(comparison.prediction) } }
             guard try goesOn() else { return false }
           }
+          calibration?.finish(index)
         }
         if let calibration { try begin(at: calibration.solve(coefficients)) }
       }
