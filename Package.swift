@@ -8,6 +8,9 @@ let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// Of programs: a model's pass asks for thousands of large blocks, and glibc's malloc takes up to a twelfth of its time (Docs/SPEED.md).
+let allocator: [LinkerSetting] = [.linkedLibrary("tcmalloc_minimal", .when(platforms: [.linux]))]
+
 let package = Package(
   name: "ziplora",
   platforms: [.macOS(.v15)],
@@ -154,7 +157,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
-      swiftSettings: swiftSettings),
+      swiftSettings: swiftSettings,
+      linkerSettings: allocator),
     // Everything that reads LoRA files, on one file; for the fuzzer and for the tests of what it found.
     .target(
       name: "ReaderTrial",
@@ -285,7 +289,8 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       path: "Benchmarks/Model",
-      swiftSettings: swiftSettings))
+      swiftSettings: swiftSettings,
+      linkerSettings: allocator))
   package.targets.append(
     .executableTarget(
       name: "ConvergenceBenchmark",
@@ -295,13 +300,15 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
         .product(name: "OrderedCollections", package: "swift-collections"),
       ],
       path: "Benchmarks/Convergence",
-      swiftSettings: swiftSettings))
+      swiftSettings: swiftSettings,
+      linkerSettings: allocator))
   package.targets.append(
     .executableTarget(
       name: "SVDMergeBenchmark",
       dependencies: ["LoRA", "Torch"],
       path: "Benchmarks/SVDMerge",
-      swiftSettings: swiftSettings))
+      swiftSettings: swiftSettings,
+      linkerSettings: allocator))
 }
 
 // The fuzzer, too (`make fuzz`). Its main is libFuzzer's, which a Swift executable cannot have.

@@ -65,15 +65,17 @@ require_swift() {
 
 # MARK: System packages
 
-# Prints the Debian names of what is missing, of the image libraries and of the further packages given.
+# Prints the Debian names of what is missing, of the libraries of the system and of the further packages given.
 missing_packages() {
-  local name
-  if ! command -v pkg-config >/dev/null; then
-    echo pkg-config libpng-dev libjpeg-dev libwebp-dev
-  else
-    for name in libpng libjpeg libwebp; do
-      pkg-config --exists "$name" || echo "$name-dev"
-    done
+  local name has_pkg_config=true
+  command -v pkg-config >/dev/null || has_pkg_config=false
+  $has_pkg_config || echo pkg-config
+  for name in libpng libjpeg libwebp; do
+    $has_pkg_config && pkg-config --exists "$name" || echo "$name-dev"
+  done
+  # macOS's own malloc is used there.
+  if [[ $system != Darwin ]]; then
+    $has_pkg_config && pkg-config --exists libtcmalloc_minimal || echo libgoogle-perftools-dev
   fi
   for name in "$@"; do
     [[ $name != python3-pip ]] || python3 -m pip --version >/dev/null 2>&1 || echo "$name"

@@ -115,5 +115,4 @@ private func beginAtNPLoRA(_ coefficients: MergerCoefficients, _ inputs: [MergeI
   }
 }
 
-Engine.keepFreedMemory()
 ConvergenceBenchmark.main()

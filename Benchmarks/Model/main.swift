@@ -1,6 +1,4 @@
 // Time and memory at the size of real models; see Docs/SPEED.md.
 internal import ArgumentParser
-internal import Torch
 
-Engine.keepFreedMemory()
 ModelBenchmark.main()

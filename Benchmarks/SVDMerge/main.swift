@@ -29,7 +29,6 @@ func text(_ times: [Double]) -> String {
   return "\(milliseconds(times[times.count / 2])) ms (\(milliseconds(times[0])) to \(milliseconds(times.last!)))"
 }
 
-Engine.keepFreedMemory()
 print("rank \(rank) + \(rank) to \(rank), cpu, \(Engine.threads) threads, libtorch \(Engine.version); median (range)")
 var (thinTotal, wholeTotal) = (0.0, 0.0)
 for (shape, count) in layers {

@@ -6,9 +6,6 @@
 #ifdef __linux__
 #include <dlfcn.h>
 #endif
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <stdexcept>
 #include <torch/version.h>
 
@@ -36,25 +33,6 @@ ct_error ct_set_threads(int32_t count) {
 }
 
 int32_t ct_threads(void) { return at::get_num_threads(); }
-
-static bool keeps_freed_memory = false;
-
-void ct_keep_freed_memory(void) {
-#ifdef __GLIBC__
-  // The top of the heap is never given back.
-  mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_TOP_PAD, 64 << 20);
-  mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  keeps_freed_memory = true;
-  ct_map_large_blocks(false);
-#endif
-}
-
-void ct_map_large_blocks(bool maps) {
-#ifdef __GLIBC__
-  if (keeps_freed_memory) mallopt(M_MMAP_MAX, maps ? 1 << 16 : 0);
-#endif
-}
 
 bool ct_has_cuda(void) {
 #ifdef __linux__

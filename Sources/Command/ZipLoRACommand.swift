@@ -1,6 +1,5 @@
 internal import ArgumentParser
 internal import Foundation
-internal import Torch
 internal import Workflows
 
 @main
@@ -8,7 +7,6 @@ enum Main {
   static func main() {
     // Who reads the messages may end before the work does.
     signal(SIGPIPE, SIG_IGN)
-    Engine.keepFreedMemory()
     ZipLoRACommand.main()
   }
 }

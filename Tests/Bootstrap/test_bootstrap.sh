@@ -354,6 +354,17 @@ test_image_library_missing_for_root() {
   expect_no_files .libtorch-work
 }
 
+test_allocator_missing() {
+  bootstrap FAKE_MISSING=libtcmalloc_minimal
+  expect_failure "these packages are missing: libgoogle-perftools-dev; install them with: sudo apt-get update"
+}
+
+test_no_allocator_on_macos() {
+  FAKE_SYSTEM=Darwin make_torch_wheel 2.13.0 "" 2.13.0
+  bootstrap FAKE_MISSING=libtcmalloc_minimal FAKE_SYSTEM=Darwin FAKE_MACHINE=arm64
+  expect_success
+}
+
 test_apt_fails() {
   bootstrap FAKE_MISSING=libpng FAKE_USER=0 FAKE_APT_FAILS=1
   expect_failure "apt-get could not install libpng-dev"

@@ -153,10 +153,6 @@ void ct_meter_release(ct_meter meter);
 
 ct_error ct_set_threads(int32_t count);
 int32_t ct_threads(void);
-/// Lets the C library keep freed memory instead of returning it to the system; does nothing but on glibc.
-void ct_keep_freed_memory(void);
-/// Where freed memory is kept: whether large blocks come from the system each on its own, and go back there.
-void ct_map_large_blocks(bool maps);
 bool ct_has_cuda(void);
 bool ct_has_mps(void);
 const char *ct_version(void);

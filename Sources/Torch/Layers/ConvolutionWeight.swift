@@ -76,7 +76,7 @@ final class ConvolutionWeight {
   ) {
     if let held, held.version != version { (ordered, turned) = (nil, nil) }
     if OneDNN.keepsOrders, self[keyPath: place] == nil {
-      let new = Engine.apart { withoutGrad { order(plain) } }
+      let new = withoutGrad { order(plain) }
       guard pendingTorchError == nil, let held else { return }
       (self[keyPath: place], version) = (new, held.version)
     }

@@ -71,10 +71,8 @@ public final class WeightStore {
 
   /// A parameter as it starts. Who keeps it says so with `hold`.
   fileprivate func parameter(_ path: String, _ shape: [Int], _ initialization: Initialization) -> Tensor {
-    let (source, tensor) = Engine.apart {
-      let source = make(path, shape, initialization)
-      return (source, source.to(dtype: dtype, device: device))
-    }
+    let source = make(path, shape, initialization)
+    let tensor = source.to(dtype: dtype, device: device)
     // A converted tensor needs its file no more: what is loaded in another type takes memory once.
     if case .collection(let collection) = self.source, source.dtype != dtype || source.device != device {
       collection.release(path)
