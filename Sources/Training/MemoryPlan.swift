@@ -92,8 +92,9 @@ public struct MemoryPlan: Sendable, Equatable {
   /// Passes of the model that it takes.
   public static let passes = 6
 
-  /// What a heap takes for tensors of all sizes that come and go, per byte of them (on SDXL 1 at 512 pixels, 1.3 at 1024).
-  private static let heap = 1.25
+  /// What a heap takes for tensors of all sizes that come and go, per byte of them (tcmalloc's on SDXL .8 at 512 pixels, as it had room from
+  /// the passes that are measured, and 1 at 1024).
+  private static let heap = 1.1
 
   /// Where a quantity that was seen at two numbers of latents is at a third.
   private struct Growth {
