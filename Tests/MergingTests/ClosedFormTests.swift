@@ -188,11 +188,13 @@ private struct TextModel: FidelityProbe {
 
   /// Which text each draw of a LoRA has.
   let texts: [Int]
+  let processes: ProcessGroup
   private let store: WeightStore
   private let layer: Linear
 
-  init(texts: [Int]) {
+  init(texts: [Int], processes: ProcessGroup = ProcessGroup()) {
     self.texts = texts
+    self.processes = processes
     store = WeightStore(.random(Generator(seed: 32)))
     layer = Linear(store.root / Self.path, Self.width, 9)
   }
@@ -213,6 +215,16 @@ private struct TextModel: FidelityProbe {
       down: Tensor.randn([2, Self.width], generator: generator), up: Tensor.randn([9, 2], generator: generator), alpha: 2)
     return Adapter(factors: [Self.path: factors])
   }
+
+  var adapters: [MergeInput] { [MergeInput("a", adapter(1)), MergeInput("b", adapter(2))] }
+
+  /// Of the closed form.
+  func coefficients() throws -> [Double] {
+    let zip = try ZipLoRA(
+      adapters, probe: self, options: ZipOptions(steps: 0, closedForm: ClosedForm(), draws: texts.count))
+    try zip.prepare()
+    return zip.coefficients.vectors[Self.path]!.values.flatMap { $0.detached().doubles() }
+  }
 }
 
 extension ClosedFormTests {
@@ -220,25 +232,35 @@ extension ClosedFormTests {
     "inputs that are the same in all passes are kept once, and count as often as they come where another one follows",
     arguments: [[1, 1, 1, 1], [1, 1, 1, 2], [1, 2, 1, 1]])
   func sameInputs(texts: [Int]) throws {
-    let model = TextModel(texts: texts)
-    let inputs = [MergeInput("a", model.adapter(1)), MergeInput("b", model.adapter(2))]
-    let options = ZipOptions(steps: 0, closedForm: ClosedForm(), draws: texts.count)
-    let zip = try ZipLoRA(inputs, probe: model, options: options)
-    try zip.prepare()
-
-    func solution(_ texts: [Int]) -> Tensor {
-      let moments = (0..<2).map { lora in
-        let read = Tensor.concatenated(TextModel(texts: texts).draws(0, of: .lora(lora), generator: generator)).flattened(to: 1)
-        return SecondMoment.matrix(read.transposed().matmul(read) / Double(read.dim(0)))
-      }
-      return .concatenated(
-        ClosedForm.solve(inputs.map { $0.adapter.factors[TextModel.path]! }, moments: moments, pull: 0.01))
-    }
-    let found = Tensor.concatenated(zip.coefficients.vectors[TextModel.path]!.values.map { $0.detached() })
-    let error = difference(found, solution(texts))
+    let found = Tensor(try TextModel(texts: texts).coefficients().map(Float.init))
+    let error = difference(found, textSolution(texts))
     #expect(error <= 2e-4, "\(error)")
     let once = OrderedSet(texts)
-    if once.count > 1 { #expect(difference(found, solution(Array(once))) > 1e-2, "each as often as the others") }
+    if once.count > 1 { #expect(difference(found, textSolution(Array(once))) > 1e-2, "each as often as the others") }
+  }
+
+  @Test("of several processes one may have the same inputs in all passes, and others not")
+  func sameInputsInOneProcess() throws {
+    let texts = [[1, 1, 1], [1, 2, 3]]
+    let found = try inGroup(of: 2) { try TextModel(texts: texts[$0.rank], processes: $0).coefficients() }
+    let expected = textSolution(texts.flatMap { $0 })
+    for found in found {
+      let found = Tensor(found.map(Float.init))
+      let error = difference(found, expected)
+      #expect(error <= 1e-3, "\(error)")
+      #expect(difference(found, textSolution([1, 1, 2, 3])) > 1e-2, "as if the one kept them once")
+    }
+  }
+
+  /// The solution for these texts, each as often as it is there.
+  private func textSolution(_ texts: [Int]) -> Tensor {
+    let model = TextModel(texts: texts)
+    let moments = (0..<2).map { lora in
+      let read = Tensor.concatenated(model.draws(0, of: .lora(lora), generator: generator)).flattened(to: 1)
+      return SecondMoment.matrix(read.transposed().matmul(read) / Double(read.dim(0)))
+    }
+    let factors = model.adapters.map { $0.adapter.factors[TextModel.path]! }
+    return .concatenated(ClosedForm.solve(factors, moments: moments, pull: 0.01))
   }
 
   @Test("rows that are kept lie in every column of a picture, and are the same when a batch is split", arguments: [2, 16, 64])

@@ -16,6 +16,8 @@ package final class InputRecorder {
     private var product: Tensor?
     private let distance: Int
     private let process: Int
+    /// Several processes have to keep as many rows each.
+    private let isAlone: Bool
     private var count = 0
     private var calls = 0
     /// What the first pass had.
@@ -29,6 +31,7 @@ package final class InputRecorder {
     init(owner: String, of inputs: Tensor, passes: Int, _ processes: ProcessGroup) {
       self.owner = owner
       process = processes.rank
+      isAlone = processes.size == 1
       offered = inputs.dim(0)
       distance = Self.distance(of: offered, columns: inputs.dim(1), passes: passes, processes)
       let share = (offered + distance - 1) / distance
@@ -44,7 +47,7 @@ package final class InputRecorder {
     }
 
     func add(_ inputs: Tensor) {
-      if distance == 1, count == inputs.dim(0), filled.equals(inputs) {
+      if isAlone, distance == 1, count == inputs.dim(0), filled.equals(inputs) {
         repetitions += 1
         return
       }
@@ -89,7 +92,7 @@ package final class InputRecorder {
     /// E[x xᵀ] of all processes' inputs in 32 bits.
     func secondMoment(_ processes: ProcessGroup) throws -> SecondMoment {
       let total = Double(count * processes.size)
-      if processes.size == 1, 16 * count <= room.dim(1) { return .rows(filled.to(dtype: .float32) / total.squareRoot()) }
+      if isAlone, 16 * count <= room.dim(1) { return .rows(filled.to(dtype: .float32) / total.squareRoot()) }
       let sum = sum.to(dtype: .float32)
       try processes.sum([sum])
       return .matrix(sum / total)
