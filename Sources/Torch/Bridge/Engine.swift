@@ -2,8 +2,8 @@ internal import CTorch
 
 /// What belongs to the whole process.
 ///
-/// A program on Linux does well to link another malloc than glibc's, as `ziplora` does (`tcmalloc_minimal`): it maps each large tensor anew,
-/// and the page faults cost a tenth of the time of a model's pass.
+/// glibc's malloc maps each large tensor anew, and the page faults cost a tenth of the time of a model's pass. A program on Linux does
+/// well to link another one, as `ziplora` does (`tcmalloc_minimal`).
 public enum Engine {
   /// libtorch's version, such as `2.13.0`.
   public static var version: String { String(cString: ct_version()) }
