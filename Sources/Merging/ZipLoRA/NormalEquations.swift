@@ -16,6 +16,12 @@ public enum SecondMoment {
   }
 
   var rows: Tensor? { if case .rows(let rows) = self { rows } else { nil } }
+
+  var dtype: DType {
+    switch self {
+    case .matrix(let numbers), .rows(let numbers): numbers.dtype
+    }
+  }
 }
 
 /// H m = b of one layer (`ClosedForm`), searched as the way from ones, H (m − 1) = b − H · 1. The vectors m_k of all LoRAs are one,
@@ -30,12 +36,12 @@ struct NormalEquations {
 
   /// - Parameter moments: of these LoRAs in their order, then of those that leave the layer as it is.
   init(_ factors: [LowRankFactors], _ moments: [SecondMoment]) {
-    let dtype = (moments[0].rows ?? moments[0].matrix).dtype
+    let dtype = moments[0].dtype
     let downs = factors.map { $0.downMatrix.to(dtype: dtype) * $0.scale }
     let ups = factors.map { $0.upMatrix.to(dtype: dtype) }
     let rows = moments.compactMap(\.rows)
     let columns = factors.count * downs[0].dim(1)
-    // Thin products with few rows beside reading all of H from memory.
+    // Below that, products with the rows and the factors take less than reading all of H from memory.
     let isThin = rows.reduce(0) { $0 + $1.dim(0) } * ups.reduce(0) { $0 + $1.dim(1) } <= 4 * factors.count * columns
     if rows.count == moments.count, isThin {
       self.init(downs, ups, rows: rows)
@@ -74,7 +80,7 @@ struct NormalEquations {
     let up = Tensor.concatenated(ups, along: 1)
     let gram = up.gram()
     let ranks = ups.map { $0.dim(1) }
-    /// Σ x ∘ G z, where LoRA t reads row z of `inputs[t]` when all read x.
+    /// Σ_x x ∘ Σ_t G_at z_t of each LoRA a, where z_t is the row of `inputs[t]` in the place of x.
     func image(_ inputs: [Tensor]) -> Tensor {
       let low = Tensor.concatenated(zip(inputs, downs).map { $0.linear($1) }, along: 1).linear(gram)
       return .concatenated(zip(low.split(ranks, along: 1), downs).map { ($0.linear($1.transposed()) * all).sum([0]) })
