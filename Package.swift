@@ -305,7 +305,10 @@ if Context.environment["ZIPLORA_BENCHMARKS"] == "1" {
   package.targets.append(
     .executableTarget(
       name: "SVDMergeBenchmark",
-      dependencies: ["LoRA", "Torch"],
+      dependencies: [
+        "LoRA", "Merging", "Torch",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       path: "Benchmarks/SVDMerge",
       swiftSettings: swiftSettings,
       linkerSettings: allocator))

@@ -2,6 +2,8 @@
 // that of the dense matrix, which PEFT and sd-scripts decompose; see Docs/SPEED.md.
 
 import LoRA
+import Merging
+import OrderedCollections
 import Torch
 
 let rank = 64
@@ -30,7 +32,7 @@ func text(_ times: [Double]) -> String {
 }
 
 print("rank \(rank) + \(rank) to \(rank), cpu, \(Engine.threads) threads, libtorch \(Engine.version); median (range)")
-var (thinTotal, wholeTotal) = (0.0, 0.0)
+var wholeTotal = 0.0
 for (shape, count) in layers {
   let pair = [lora(shape, seed: 1), lora(shape, seed: 2)]
   let sum = pair[0].delta() + pair[1].delta()
@@ -40,7 +42,6 @@ for (shape, count) in layers {
     let (u, s, vh) = sum.svd()
     dense = (u.narrow(1, from: 0, count: rank) * s[0..<rank]).matmul(vh[0..<rank])
   }
-  thinTotal += Double(count) * thin[thin.count / 2]
   wholeTotal += Double(count) * whole[whole.count / 2]
   let ratio = whole[whole.count / 2] / thin[thin.count / 2]
   let difference = ((merged.delta() - dense).norm() / dense.norm()).item()
@@ -48,4 +49,21 @@ for (shape, count) in layers {
     "[\(shape[0]), \(shape[1])]  factors \(text(thin))  dense float32 \(text(whole))  ratio \(Int(ratio))  difference \(difference)"
   )
 }
-print("all 560 attention projections, by these medians: \(thinTotal) s and \(wholeTotal) s, ratio \(Int(wholeTotal / thinTotal))")
+
+let inputs = (0..<2).map { number in
+  var factors: OrderedDictionary<String, LowRankFactors> = [:]
+  for (shape, count) in layers {
+    for layer in 0..<count { factors["unet.\(shape)-\(layer)"] = lora(shape, seed: UInt64(2 * factors.count + number)) }
+  }
+  return MergeInput("\(number)", Adapter(factors: factors))
+}
+let sums = Adapter(
+  factors: OrderedDictionary(
+    uniqueKeysWithValues: inputs[0].adapter.factors.map { path, factors in
+      (path, LowRankFactors.sum([factors, inputs[1].adapter.factors[path]!]))
+    }))
+print("all 560 attention projections: dense by these medians \(wholeTotal) s")
+for (name, times) in [
+  ("the decompositions", seconds(7) { _ = try! sums.reduced(to: .rank(rank)) }),
+  ("the whole merge", seconds(7) { _ = try! SVDMerge(rank: rank).merge(inputs, context: MergeContext()) }),
+] { print("\(name): \(text(times)), of the dense ones \(times[times.count / 2] / wholeTotal)") }

@@ -3,11 +3,15 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <c10/util/ScopeExit.h>
 #ifdef __linux__
 #include <dlfcn.h>
 #endif
+#include <algorithm>
+#include <future>
 #include <stdexcept>
 #include <torch/version.h>
+#include <vector>
 
 using namespace ctorch;
 
@@ -33,6 +37,24 @@ ct_error ct_set_threads(int32_t count) {
 }
 
 int32_t ct_threads(void) { return at::get_num_threads(); }
+
+ct_error ct_at_once(int64_t count, void (*work)(void *context, int64_t index), void *context) {
+  return guarded([&] {
+    // at::parallel_for is a pragma in a header, which does nothing without the compiler's OpenMP.
+    const int threads = at::get_num_threads();
+    const auto restored = c10::make_scope_exit([&] { at::set_num_threads(threads); });
+    const int part = std::max<int64_t>(1, threads / std::max<int64_t>(1, count));
+    // A future of std::async waits for its thread when it goes, also where the next one cannot be started.
+    std::vector<std::future<void>> running;
+    for (int64_t index = 0; index < count; ++index) {
+      running.push_back(std::async(std::launch::async, [=] {
+        at::set_num_threads(part);
+        work(context, index);
+      }));
+    }
+    for (auto &one : running) one.get();
+  });
+}
 
 bool ct_has_cuda(void) {
 #ifdef __linux__

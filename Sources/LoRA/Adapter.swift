@@ -98,7 +98,10 @@ public struct Adapter {
   public func delta(_ path: String, dtype: DType = .float32) -> Tensor? { factors[path]?.delta(dtype: dtype) }
 
   /// ‖ΔW‖ over all layers together.
-  public var norm: Double { factors.values.reduce(0) { $0 + $1.norm * $1.norm }.squareRoot() }
+  public var norm: Double {
+    let norms = factors.values.map(\.norm)
+    return norms.reduce(0) { $0 + $1 * $1 }.squareRoot()
+  }
 
   /// The adapter with every ΔW times `weight`.
   public func scaled(by weight: Double) -> Adapter {

@@ -50,10 +50,11 @@ extension Adapter {
   public func reduced(
     to limit: RankLimit, progress: (_ done: Int, _ count: Int) throws -> Void = { _, _ in }
   ) throws -> (adapter: Adapter, reductions: [AdapterFile.Reduction]) {
+    let layers = Array(factors.values)
+    let thinner = try Engine.atOnce(layers.count, progress: { try progress($0, layers.count) }) { layers[$0].reduced(to: limit) }
     var reduced = self
     var reductions: [AdapterFile.Reduction] = []
-    for (index, (path, layer)) in factors.enumerated() {
-      let thinner = try withTorchErrors { layer.reduced(to: limit) }
+    for ((path, layer), thinner) in zip(factors, thinner) {
       reduced.factors[path] = thinner.factors
       if thinner.factors.rank < layer.rank {
         reductions.append(
@@ -61,7 +62,6 @@ extension Adapter {
             layer: path, form: LowRankForm.name, exactRank: layer.rank, rank: thinner.factors.rank,
             discardedEnergy: thinner.discardedEnergy))
       }
-      try progress(index + 1, factors.count)
     }
     return (reduced, reductions)
   }
@@ -105,8 +105,11 @@ extension LowRankFactors {
   /// their lengths, so that it is nothing beside any of them. B D⁻¹ and D A are not formed, only their products. Where r is no smaller than the
   /// weight, ΔW itself is decomposed.
   ///
-  /// - Parameter limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
-  func singularValues(_ limit: RankLimit) -> SingularValues {
+  /// - Parameters:
+  ///   - limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
+  ///   - dtype: of these two products. In 32 bits ΔW loses what rounding B and A to 32 bits loses, at less than half the time; what
+  ///     is to be orthogonal is asked for in 64.
+  func singularValues(_ limit: RankLimit, in dtype: DType = .float64) -> SingularValues {
     guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else {
       let (u, s, vh) = delta().flattened(from: 1).svd()
       let kept = Self.count(s.to(dtype: .float64).square().doubles(), limit)
@@ -114,7 +117,7 @@ extension LowRankFactors {
       return SingularValues(all: s, up: u.narrow(1, from: 0, count: kept) * roots, down: roots.unsqueezed(1) * vh[0..<kept])
     }
     let (a, b) = doubles
-    let gram = b.transposed().matmul(b)
+    let gram = b.gram()
     // B A stays the same where a column of B is divided by its length and the row of A multiplied by it.
     let lengths = gram.diagonal().sqrt()
     // Of nothing, any directions are as good.
@@ -126,7 +129,7 @@ extension LowRankFactors {
     let unit = gram * inverse * inverse.unsqueezed(1)
     let l = (unit + Tensor.eye(rank, dtype: .float64, device: gram.device) * (1e-13 * Double(rank))).cholesky()
     let scaled = l * lengths.unsqueezed(1)
-    let (ascending, vectors) = scaled.transposed().matmul(a.matmul(a.transposed())).matmul(scaled).symmetricEigen()
+    let (ascending, vectors) = scaled.transposed().matmul(a.transposed().gram()).matmul(scaled).symmetricEigen()
     let energies = ascending.clamped(min: 0).flipped([0])
     let present = energies.doubles()
     let found = Swift.max(present.count { $0 > 1e-14 * present[0] }, 1)
@@ -135,10 +138,12 @@ extension LowRankFactors {
     let u = vectors.flipped([1]).narrow(1, from: 0, count: kept)
     // Eigenvalues are those of B A without its scale s: σ = |s| √λ, of which both sides get the root.
     let side = abs(scale).squareRoot()
+    let ofColumns = l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1)
+    let ofRows = scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))
     return SingularValues(
       all: energies[0..<found].sqrt() * abs(scale),
-      up: b.matmul(l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1)),
-      down: (scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))).transposed().matmul(a))
+      up: upMatrix.to(dtype: dtype).linear(ofColumns.to(dtype: dtype).transposed()),
+      down: ofRows.to(dtype: dtype).transposed().linear(downMatrix.to(dtype: dtype).transposed()))
   }
 
   /// What ΔW reads of its input, as orthonormal rows [k, in·k·k] in 64 bits: the right singular vectors of all singular values
@@ -157,7 +162,7 @@ extension LowRankFactors {
   /// has alpha = rank; where ΔW is zero the rank is 1.
   public func reduced(to limit: RankLimit) -> ReducedFactors {
     if case .rank(let limit) = limit, rank <= limit { return ReducedFactors(self) }
-    let values = singularValues(limit)
+    let values = singularValues(limit, in: .float32)
     let kept = values.all[0].item() > 0 ? values.up.dim(1) : 1
     if kept == rank { return ReducedFactors(self) }
     let factors = LowRankFactors(

@@ -46,40 +46,52 @@ struct MergedLayer {
   var switchPoint: Double?
 }
 
+private enum LayerOutcome {
+  case dropped
+  /// Of one LoRA, with its weight.
+  case alone(LowRankFactors)
+  case merged(LowRankFactors, MergeReport.Merged)
+}
+
 extension MergeMethod {
   /// Merges layer by layer: shared ones with `merge`, in 32 bits, those of one LoRA as they are.
   ///
-  /// - Parameter isKept: whether a layer of the LoRA of that number takes part at all.
+  /// - Parameters:
+  ///   - isKept: whether a layer of the LoRA of that number takes part at all.
+  ///   - atOnce: how many layers are merged at once, each with its part of the threads; one where numbers are drawn at random, in the
+  ///     order of the layers.
   /// - Throws: `MergeError` for LoRAs that do not go together or whose number is not that of the roles; `TorchError` where
   ///   memory runs out; what `merge` and the progress handler throw.
   func mergingLayers(
     of inputs: [MergeInput], _ context: MergeContext, keeping isKept: (Int, String) -> Bool = { _, _ in true },
-    with merge: (SharedLayer) throws -> MergedLayer
+    atOnce: Int = 1, with merge: @escaping (SharedLayer) throws -> MergedLayer
   ) throws -> MergeResult {
     try checkLayers(of: inputs)
-    var factors: OrderedDictionary<String, LowRankFactors> = [:]
-    var (merged, alone, dropped): ([MergeReport.Merged], [MergeReport.Alone], [String]) = ([], [], [])
-    let paths = SharedLayer.paths(of: inputs)
-    try withoutGrad {
-      for (done, path) in paths.enumerated() {
-        try context.layers(done, paths.count)
-        let layer = SharedLayer(path, inputs, keeping: isKept)
-        switch layer.factors.count {
-        case 0: dropped.append(path)
-        case 1:
-          factors[path] = layer.weighted[0]
-          alone.append(.init(path: path, input: layer.names[0]))
-        default:
-          let (result, stored) = try withTorchErrors {
-            let result = try merge(layer)
-            return (result, result.factors.to(dtype: .float32, device: .cpu))
-          }
-          factors[path] = stored
-          merged.append(.init(layer, result))
-        }
+    let layers = SharedLayer.paths(of: inputs).map { SharedLayer($0, inputs, keeping: isKept) }
+    let results = try Engine.atOnce(layers.count, width: atOnce, progress: { try context.layers($0, layers.count) }) {
+      index -> LayerOutcome in
+      let layer = layers[index]
+      switch layer.factors.count {
+      case 0: return .dropped
+      case 1: return .alone(layer.weighted[0])
+      default:
+        let result = try merge(layer)
+        return .merged(result.factors.to(dtype: .float32, device: .cpu), .init(layer, result))
       }
     }
-    try context.layers(paths.count, paths.count)
+    var factors: OrderedDictionary<String, LowRankFactors> = [:]
+    var (merged, alone, dropped): ([MergeReport.Merged], [MergeReport.Alone], [String]) = ([], [], [])
+    for (layer, result) in zip(layers, results) {
+      switch result {
+      case .dropped: dropped.append(layer.path)
+      case .alone(let own):
+        factors[layer.path] = own
+        alone.append(.init(path: layer.path, input: layer.names[0]))
+      case .merged(let stored, let report):
+        factors[layer.path] = stored
+        merged.append(report)
+      }
+    }
     let adapter = Adapter(
       factors: factors, metadata: inputs.originMetadata.merging(["ziplora.method": statement]) { $1 })
     return MergeResult(
@@ -103,7 +115,7 @@ extension MergeMethod {
 
 /// A method that works on the elements of ΔW: thins each ΔW out, combines them, and goes back to a low rank.
 ///
-/// Only one layer is dense at a time.
+/// Two layers are dense at a time at most.
 protocol ElementwiseMerge: MergeMethod {
   /// Of every merged layer; that of the thickest LoRA when nil.
   var rank: Int? { get }
@@ -113,16 +125,20 @@ protocol ElementwiseMerge: MergeMethod {
 
   func combined(_ deltas: [Tensor], weights: [Double]) -> Tensor
 
+  /// Whether elements are dropped at random.
+  var isRandom: Bool { get }
+
   /// Of everything that is dropped at random.
   var seed: UInt64 { get }
 }
 
 extension ElementwiseMerge {
+  var isRandom: Bool { false }
   var seed: UInt64 { 0 }
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
     let generator = Generator(seed: seed)
-    return try mergingLayers(of: inputs, context) { layer in
+    return try mergingLayers(of: inputs, context, atOnce: isRandom ? 1 : 2) { layer in
       let deltas = layer.factors.map { thinned($0.delta().flattened(from: 1), generator: generator) }
       let delta = combined(deltas, weights: layer.weights)
       return MergedLayer(delta, rank: rank ?? layer.largestRank, weightShape: layer.factors[0].weightShape)

@@ -76,6 +76,36 @@ import Torch
     #expect(factors.reduced(to: .energy(1 - 1e-12)).factors.rank == 7)
   }
 
+  /// Small singular values of large factors: rows and columns of the result are sums in which nearly all cancels out.
+  @Test("LoRAs that nearly cancel out lose what 32 bits of their factors lose", arguments: [1e-2, 1e-4, 1e-6])
+  func cancelling(share: Double) {
+    let down = Tensor.randn([4, 20], generator: generator, dtype: .float64)
+    let up = Tensor.randn([24, 4], generator: generator, dtype: .float64)
+    let rest = Tensor.randn([24, 4], generator: generator, dtype: .float64) * share
+    let both = LowRankFactors(
+      down: .concatenated([down, down]), up: .concatenated([up, rest - up], along: 1), alpha: 8)
+    let (u, s, vh) = both.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: 3) * s[0..<3]).matmul(vh[0..<3])
+    let found = both.reduced(to: .rank(3)).factors.delta(dtype: .float64)
+    // In relation to what cancels out.
+    #expect((found - expected).norm().item() / (up.norm() * down.norm()).item() < 1e-7)
+  }
+
+  @Test("layers at once are the same as one after the other")
+  func atOnce() throws {
+    var adapter = Adapter(factors: [:])
+    for number in 0..<5 {
+      adapter.factors["unet.\(number)"] = LowRankFactors(
+        down: .randn([130, 200 + number], generator: generator), up: .randn([180, 130], generator: generator), alpha: 1)
+    }
+    let (reduced, reductions) = try adapter.reduced(to: .rank(16))
+    #expect(reductions.map(\.layer) == Array(adapter.factors.keys))
+    for (path, layer) in adapter.factors {
+      let alone = layer.reduced(to: .rank(16)).factors.delta()
+      #expect(difference(reduced.delta(path), alone) < 1e-6)
+    }
+  }
+
   @Test func thinFactorsStayAsTheyAre() {
     let factors = LowRankFactors(down: .ones([2, 8]), up: .ones([10, 2]), alpha: 2)
     #expect(factors.reduced(to: .rank(2)).factors.down.isIdentical(to: factors.down))

@@ -153,6 +153,9 @@ void ct_meter_release(ct_meter meter);
 
 ct_error ct_set_threads(int32_t count);
 int32_t ct_threads(void);
+/// Calls work(context, index) for each index below count, each on a new thread with its part of the threads of an operation.
+/// A thread of someone else's that calls libtorch for the first time meanwhile keeps as many.
+ct_error ct_at_once(int64_t count, void (*work)(void *context, int64_t index), void *context);
 bool ct_has_cuda(void);
 bool ct_has_mps(void);
 const char *ct_version(void);

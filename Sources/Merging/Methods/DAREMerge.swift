@@ -26,6 +26,8 @@ public struct DAREMerge: ElementwiseMerge {
   public var reference: String { "https://arxiv.org/abs/2311.03099" }
   public static var options: [MergeOption<Self>] { [.density(\.density), .rank(\.rank), .seed(\.seed)] }
 
+  var isRandom: Bool { true }
+
   func thinned(_ delta: Tensor, generator: Generator) -> Tensor {
     guard density < 1 else { return delta }
     return Sparsification.keptAtRandom(

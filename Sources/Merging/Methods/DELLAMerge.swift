@@ -35,6 +35,8 @@ public struct DELLAMerge: ElementwiseMerge {
     }
   }
 
+  var isRandom: Bool { true }
+
   func thinned(_ delta: Tensor, generator: Generator) -> Tensor {
     guard density < 1 else { return delta }
     let ranks = delta.abs().sorted(1).indices.sorted(1).indices.to(dtype: delta.dtype)

@@ -25,7 +25,7 @@ public struct KnOTSMerge: MergeMethod {
   public static var options: [MergeOption<Self>] { [.density(\.density), .rank(\.rank)] }
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
-    try mergingLayers(of: inputs, context) { layer in
+    try mergingLayers(of: inputs, context, atOnce: Engine.threads) { layer in
       let merged = merged(layer)
       return rank.map { MergedLayer(merged, rank: $0) } ?? MergedLayer(factors: merged)
     }

@@ -1,4 +1,5 @@
 internal import LoRA
+internal import Torch
 
 /// The closest LoRA of a chosen rank to the weighted sum:
 ///
@@ -19,7 +20,7 @@ public struct SVDMerge: MergeMethod {
   public static var options: [MergeOption<Self>] { [.rank(\.rank)] }
 
   public func merge(_ inputs: [MergeInput], context: MergeContext) throws -> MergeResult {
-    try mergingLayers(of: inputs, context) { layer in
+    try mergingLayers(of: inputs, context, atOnce: Engine.threads) { layer in
       MergedLayer(.sum(layer.weighted), rank: rank ?? layer.largestRank)
     }
   }

@@ -6,7 +6,7 @@ extension Tensor {
   /// of the time.
   package func gram() -> Tensor {
     let width = dim(1)
-    let strips = width < 512 ? 1 : 4
+    let strips = width < 128 ? 1 : width < 512 ? 2 : 4
     let bounds = (0...strips).map { $0 * width / strips }
     let result = Tensor.empty([width, width], dtype: dtype, device: device)
     for (start, end) in zip(bounds, bounds.dropFirst()) {
