@@ -121,6 +121,23 @@ import Torch
     #expect(held < picture.byteCount, "of the output's \(picture.byteCount * 3 / 4) alone")
   }
 
+  @Test(
+    "GEGLU keeps its input alone for the backward pass, and its gradient is the same to the bit",
+    arguments: [DType.float32, .bfloat16])
+  func gated(dtype: DType) throws {
+    let input = Tensor.randn([1, 300, 512], generator: generator).to(dtype: dtype)
+    let weights = Tensor.randn([1, 300, 256], generator: generator).to(dtype: dtype)
+    let (plain, own) = (input.cloned().requiringGrad(), input.cloned().requiringGrad())
+    let halves = plain.chunked(2, along: -1)
+    let expected = halves[0] * halves[1].gelu()
+    expected.backward(weights)
+    let (found, bytes) = MemoryMeter.watching { meter in (own.geglu(), meter.held) }
+    #expect(bytes <= found.byteCount + 4, "the result, and a leaf of one number")
+    found.backward(weights)
+    #expect(found.equals(expected))
+    #expect(try #require(own.grad).equals(try #require(plain.grad)))
+  }
+
   @Test("attention in blocks", arguments: [DType.float32, .bfloat16], [(600, 600), (1100, 2100), (4000, 77)])
   func attention(dtype: DType, lengths: (queries: Int, keys: Int)) {
     func heads(_ length: Int) -> Tensor {

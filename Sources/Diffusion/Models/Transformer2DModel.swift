@@ -38,10 +38,7 @@ final class FeedForward {
   }
 
   /// x [N, L, width] → [N, L, width]
-  func callAsFunction(_ x: Tensor) -> Tensor {
-    let halves = proj(x).chunked(2, along: -1)
-    return output(halves[0] * halves[1].gelu())
-  }
+  func callAsFunction(_ x: Tensor) -> Tensor { output(proj(x).geglu()) }
 }
 
 /// Self-attention, cross-attention and feed-forward, each on a normalised input and added to it

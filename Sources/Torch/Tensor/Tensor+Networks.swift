@@ -34,6 +34,15 @@ extension Tensor {
       Ops.layerNorm, .tensor(self), .ints([dim(-1)]), .optionalTensor(weight), .optionalTensor(bias), .double(epsilon))
   }
 
+  /// a · gelu(b) of [a, b], x [..., 2 n] → [..., n] (GEGLU, arXiv 2002.05202). For the backward pass x alone is kept: gelu(b), half as large, is
+  /// computed again.
+  public func geglu() -> Tensor {
+    checkpointed([self]) { inputs in
+      let halves = inputs[0].chunked(2, along: -1)
+      return halves[0] * halves[1].gelu()
+    }
+  }
+
   /// Rows of the receiver [vocabulary, width] for ids [...] → [..., width].
   public func embedding(_ ids: Tensor) -> Tensor { call(Ops.embedding, .tensor(self), .tensor(ids)) }
 
