@@ -140,6 +140,9 @@ extension LowRankFactors {
     let side = abs(scale).squareRoot()
     let ofColumns = l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1)
     let ofRows = scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))
+    // What a column of B that is next to nothing is multiplied with may be more than 32 bits hold.
+    let fits = [ofColumns, ofRows].allSatisfy { $0.to(dtype: dtype).isFinite().allHold() }
+    let dtype = fits ? dtype : .float64
     return SingularValues(
       all: energies[0..<found].sqrt() * abs(scale),
       up: upMatrix.to(dtype: dtype).linear(ofColumns.to(dtype: dtype).transposed()),

@@ -76,6 +76,18 @@ import Torch
     #expect(factors.reduced(to: .energy(1 - 1e-12)).factors.rank == 7)
   }
 
+  @Test("columns that are next to nothing do no harm", arguments: [0, 1e-20, 1e-38, 1e-45, 1e-60, 1e-120])
+  func smallColumns(size: Double) {
+    let down = Tensor.randn([8, 20], generator: generator, dtype: .float64)
+    let columns = (0..<8).map { number in
+      Tensor.randn([24, 1], generator: generator, dtype: .float64) * (number == 3 || number == 6 ? size : 1)
+    }
+    let factors = LowRankFactors(down: down, up: .concatenated(columns, along: 1), alpha: 8)
+    let (u, s, vh) = factors.delta(dtype: .float64).svd()
+    let expected = (u.narrow(1, from: 0, count: 4) * s[0..<4]).matmul(vh[0..<4])
+    #expect(difference(factors.reduced(to: .rank(4)).factors.delta(dtype: .float64), expected) <= 1e-6)
+  }
+
   /// Small singular values of large factors: rows and columns of the result are sums in which nearly all cancels out.
   @Test("LoRAs that nearly cancel out lose what 32 bits of their factors lose", arguments: [1e-2, 1e-4, 1e-6])
   func cancelling(share: Double) {
