@@ -107,8 +107,8 @@ extension LowRankFactors {
   ///
   /// - Parameters:
   ///   - limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
-  ///   - dtype: of these two products. In 32 bits ΔW loses what rounding B and A to 32 bits loses, at less than half the time; what
-  ///     is to be orthogonal is asked for in 64.
+  ///   - dtype: of these two products, where it holds what they take, else 64 bits. In 32 bits ΔW loses what rounding B and A to
+  ///     32 bits loses, at less than half the time; what is to be orthogonal is asked for in 64.
   func singularValues(_ limit: RankLimit, in dtype: DType = .float64) -> SingularValues {
     guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else {
       let (u, s, vh) = delta().flattened(from: 1).svd()
@@ -138,15 +138,17 @@ extension LowRankFactors {
     let u = vectors.flipped([1]).narrow(1, from: 0, count: kept)
     // Eigenvalues are those of B A without its scale s: σ = |s| √λ, of which both sides get the root.
     let side = abs(scale).squareRoot()
-    let ofColumns = l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1)
-    let ofRows = scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15))
+    let exact = [
+      l.transposed().solveTriangular(u * (roots * side), upper: true) * inverse.unsqueezed(1),
+      scaled.matmul(u) * ((scale < 0 ? -side : side) / roots.clamped(min: 1e-15)),
+    ]
     // What a column of B that is next to nothing is multiplied with may be more than 32 bits hold.
-    let fits = [ofColumns, ofRows].allSatisfy { $0.to(dtype: dtype).isFinite().allHold() }
-    let dtype = fits ? dtype : .float64
+    let rounded = exact.map { $0.to(dtype: dtype) }
+    let sides = rounded.allSatisfy { $0.isFinite().allHold() } ? rounded : exact
     return SingularValues(
       all: energies[0..<found].sqrt() * abs(scale),
-      up: upMatrix.to(dtype: dtype).linear(ofColumns.to(dtype: dtype).transposed()),
-      down: ofRows.to(dtype: dtype).transposed().linear(downMatrix.to(dtype: dtype).transposed()))
+      up: upMatrix.to(dtype: sides[0].dtype).linear(sides[0].transposed()),
+      down: sides[1].transposed().linear(downMatrix.to(dtype: sides[1].dtype).transposed()))
   }
 
   /// What ΔW reads of its input, as orthonormal rows [k, in·k·k] in 64 bits: the right singular vectors of all singular values
