@@ -9,8 +9,8 @@ internal import OrderedCollections
 internal import Torch
 internal import Training
 
-/// A way to zip, the paper's but for `name=value` settings with commas between them: steps, rate, cosine (1: the rate falls),
-/// draws, closed (passes of the closed form), pull, seed, np (1: begins as near to NP-LoRA's result as coefficients come).
+/// A way to zip, the paper's but for `name=value` settings with commas between them: steps, sign (1: by the gradient's sign in
+/// place of Adam), rate, cosine (1: the rate falls), draws, closed (passes of the closed form), pull, seed, np (1: begins as near to NP-LoRA's result as coefficients come).
 struct Way: ExpressibleByArgument {
   let text: String
   private(set) var options = ZipOptions(method: .paper)
@@ -24,6 +24,7 @@ struct Way: ExpressibleByArgument {
       let closedForm = options.closedForm ?? ClosedForm()
       switch pair[0] {
       case "steps": options.steps = Int(number)
+      case "sign": options.optimizer = number > 0 ? .sign : .adam
       case "rate": options.learningRate = number
       case "cosine": options.schedule = number > 0 ? .cosine : .constant
       case "draws": options.draws = Int(number)
@@ -43,7 +44,7 @@ struct ConvergenceBenchmark: ParsableCommand {
     abstract: "Zip one pair in several ways and print what is left of the difference to each LoRA alone on held-out noise.",
     discussion: """
       A row a way: its settings, subject's and style's error (squared, 1 is the base), their sum, seconds until the first \
-      update, seconds in all. Example of a way: closed=1,draws=8,steps=8,rate=0.05,cosine=1
+      update, seconds in all. Example of a way: closed=1,draws=8,steps=5,sign=1,rate=0.1,cosine=1
       """)
 
   @Option(help: "Folder of the base model.")

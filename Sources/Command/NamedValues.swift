@@ -54,5 +54,6 @@ extension NoiseSchedule.TimestepSpacing: ExpressibleByArgument {}
 extension LearningRate.Shape: ExpressibleByArgument {}
 extension BaseArchitecture: ExpressibleByArgument {}
 extension ZipOptions.Method: ExpressibleByArgument {}
+extension ZipOptimizer: ExpressibleByArgument {}
 extension ZipObjective.Fidelity: ExpressibleByArgument {}
 extension ZipObjective.Similarity: ExpressibleByArgument {}

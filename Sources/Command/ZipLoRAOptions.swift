@@ -189,10 +189,18 @@ struct ZipLoRAOptions: ParsableArguments {
   var steps: Int?
 
   @Option(
+    help: ArgumentHelp(
+      """
+      How an update follows from the gradient: Adam's, or each coefficient by the learning rate against the gradient's sign. \
+      (default: \(closedForm.optimizer.rawValue); joint and paper: \(paper.optimizer.rawValue))
+      """))
+  var optimizer: ZipOptimizer?
+
+  @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Learning rate of Adam: about how far a coefficient moves in an update. (default: \(closedForm.learningRate), falling to \
+      Learning rate: about how far a coefficient moves in an update. (default: \(closedForm.learningRate), falling to \
       a hundredth; joint: \(joint.learningRate), likewise; paper: \(paper.learningRate))
       """, valueName: "rate"))
   var learningRate: Double?
@@ -264,6 +272,7 @@ struct ZipLoRAOptions: ParsableArguments {
     var options = ZipOptions(method: method(isJoint: isJoint))
     options.objective = ZipObjective(fidelity: fidelity, similarity: similarity, lambda: lambda)
     if let steps { options.steps = steps }
+    if let optimizer { options.optimizer = optimizer }
     if let learningRate { options.learningRate = learningRate }
     if let draws { options.draws = draws == 0 ? nil : draws }
     if let start { options.initialValue = start }

@@ -171,6 +171,7 @@ extension Experiment.Zip {
     let method: ZipOptions.Method = try mapping.choice("method") ?? .paper
     options = ZipOptions(method: method)
     options.steps = try mapping.whole("steps") ?? options.steps
+    options.optimizer = try mapping.choice("optimizer") ?? options.optimizer
     options.learningRate = try mapping.number("learning-rate") ?? options.learningRate
     options.schedule = try mapping.choice("schedule") ?? options.schedule
     options.objective.fidelity = try mapping.choice("fidelity") ?? options.objective.fidelity

@@ -233,6 +233,26 @@ import Torch
     #expect(cosine.warnings.isEmpty && cosine.means.contains { $0 > 0.6 }, "\(cosine)")
   }
 
+  @Test("by sign, every coefficient moves by the learning rate against its gradient, whatever the updates before were")
+  func signs() throws {
+    let asked = ZipOptions(steps: 3, optimizer: .sign, learningRate: 0.1, scope: .everything, draws: 2, seed: 3)
+    let zip = try ZipLoRA(model.pair, probe: model, options: asked)
+    try zip.prepare()
+    for _ in 0..<asked.steps {
+      // The draws are fixed, so that asking for the gradient changes nothing about the update.
+      _ = try zip.addGradients()
+      let expected = try zip.coefficients.tensors.map { live in
+        let gradient = try #require(live.grad)
+        return live.detached() - gradient / (gradient.abs() + 1e-8) * 0.1
+      }
+      zip.discardGradients()
+      try zip.step()
+      let error = Swift.zip(zip.coefficients.tensors, expected).map { difference($0.detached(), $1) }.max() ?? .infinity
+      #expect(error <= 1e-6, "\(error)")
+    }
+    #expect(zip.coefficients.tensors.contains { ($0.detached() - 1).abs().max().item() > 0.25 }, "three updates of one direction")
+  }
+
   @Test("a learning rate that cannot move anything is warned about before and while it runs")
   func standstill() throws {
     let options = options(steps: 12, learningRate: 5e-5)

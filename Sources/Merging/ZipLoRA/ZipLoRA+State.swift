@@ -69,9 +69,10 @@ extension ZipOptions {
   fileprivate var settings: OrderedDictionary<String, String> {
     [
       "--method": closedForm.map { "closed-form (passes \($0.passes), pull \($0.pull))" } ?? "paper or joint",
-      "--steps": "\(steps)", "--learning-rate": "\(learningRate)", "schedule": schedule.rawValue,
-      "--draws": "\(draws ?? 0)", "--start": "\(initialValue)", "--lambda": "\(objective.lambda)",
-      "--fidelity": objective.fidelity.rawValue, "--similarity": objective.similarity.rawValue, "--scope": "\(scope)",
+      "--steps": "\(steps)", "--optimizer": optimizer.rawValue, "--learning-rate": "\(learningRate)",
+      "schedule": schedule.rawValue, "--draws": "\(draws ?? 0)", "--start": "\(initialValue)",
+      "--lambda": "\(objective.lambda)", "--fidelity": objective.fidelity.rawValue, "--similarity": objective.similarity.rawValue,
+      "--scope": "\(scope)",
       "--patience": patience.map { "\($0)" } ?? "none", "similarity tolerance": "\(similarityTolerance)", "--seed": "\(seed)",
     ]
   }

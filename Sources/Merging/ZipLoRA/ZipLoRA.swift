@@ -67,7 +67,10 @@ public final class ZipLoRA {
     coefficients = start.trainable()
     teachers = try inputs.map { try Attachment($0.weighted, to: probe.projections) }
     merged = try plan.attachment(of: inputs, coefficients, to: probe.projections)
-    adam = AdamW(coefficients.tensors, .init(learningRate: options.learningRate, weightDecay: 0))
+    let betas = options.optimizer.betas
+    adam = AdamW(
+      coefficients.tensors,
+      .init(learningRate: options.learningRate, beta1: betas.first, beta2: betas.second, weightDecay: 0))
   }
 
   /// Gets ready to zip LoRAs; nothing of the model is run yet.
