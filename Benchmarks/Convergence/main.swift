@@ -43,8 +43,8 @@ struct ConvergenceBenchmark: ParsableCommand {
     commandName: "ConvergenceBenchmark",
     abstract: "Zip one pair in several ways and print what is left of the difference to each LoRA alone on held-out noise.",
     discussion: """
-      A row a way: its settings, subject's and style's error (squared, 1 is the base), their sum, seconds until the first \
-      update, seconds in all. Example of a way: closed=1,draws=8,steps=5,sign=1,rate=0.1,cosine=1
+      A row a way: its settings, subject's and style's error (squared, 1 is the base), with joint prompts the error beside the sum of \
+      their changes, the sum of these errors, seconds until the first update, seconds in all. Example of a way: closed=1,draws=8,steps=5,sign=1,rate=0.1,cosine=1
       """)
 
   @Option(help: "Folder of the base model.")
@@ -61,6 +61,9 @@ struct ConvergenceBenchmark: ParsableCommand {
 
   @Option(help: "Folder with the pictures and prompts that the style was trained on.")
   var styleImages: String
+
+  @Option(help: "Prompt of both; can be repeated. The zip is asked for it, too.")
+  var jointPrompt: [String] = []
 
   @Option(help: "Noisy pictures of each LoRA in a batch.")
   var batch = 4
@@ -79,7 +82,8 @@ struct ConvergenceBenchmark: ParsableCommand {
     }
     let inputs = try [subject, style].map { MergeInput($0, try AdapterFile.read($0, for: model.moduleNames)) }
     let probe = try DiffusionProbe(
-      [try references(subjectImages), try references(styleImages)], model: model, adaptsText: false, batch: batch)
+      [try references(subjectImages), try references(styleImages)], jointPrompts: jointPrompt, model: model, adaptsText: false,
+      batch: batch)
     for way in ways {
       let clock = ContinuousClock()
       let began = clock.now
@@ -89,15 +93,33 @@ struct ConvergenceBenchmark: ParsableCommand {
       let prepared = (clock.now - began) / .seconds(1)
       try zip.optimize()
       let seconds = (clock.now - began) / .seconds(1)
-      let errors = try Reproduction(
-        of: [zip.zipped()], loras: inputs.map(\.weighted), probe: probe, draws: heldOut, seed: way.options.seed &+ 99
-      ).errors
+      let (merged, loras, seed) = (zip.zipped(), inputs.map(\.weighted), way.options.seed &+ 99)
+      var errors = try Reproduction(of: [merged], loras: loras, probe: probe, draws: heldOut, seed: seed).errors
+      if probe.hasJointInputs { errors.append(try jointError(merged, loras, probe: probe, draws: heldOut, seed: seed)) }
       let figures = errors + [errors.reduce(0, +)]
       print(
         ([way.text] + figures.map { String(format: "%.4f", $0) } + [prepared, seconds].map { String(format: "%.1f s", $0) })
           .joined(separator: "\t"))
     }
   }
+}
+
+/// What is left of what the LoRAs change one by one, added up, under the prompts of both, in the units of `Reproduction`.
+private func jointError(_ merged: Adapter, _ loras: [Adapter], probe: DiffusionProbe, draws: Int, seed: UInt64) throws -> Double {
+  let attachments = try ([merged] + loras).map { try Attachment($0, to: probe.projections) }
+  let generator = Generator(seed: seed)
+  var (apart, changed) = (0.0, 0.0)
+  try withoutGrad {
+    for _ in 0..<draws {
+      let input = try probe.draw(of: .joint, generator: generator)
+      let base = try probe.prediction(of: input)
+      let changes = try attachments.map { try $0.whileAttached { try probe.prediction(of: input) } - base }
+      let wanted = changes[2...].reduce(changes[1], +)
+      apart += (changes[0] - wanted).square().sum().item()
+      changed += wanted.square().sum().item()
+    }
+  }
+  return apart / changed
 }
 
 /// Coefficients whose columns are nearest to those of NP-LoRA's sum, by least squares.
