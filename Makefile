@@ -21,7 +21,8 @@ BENCH_CASES ?=
 BENCH_ROUNDS ?= 2
 BENCH_PYTHON ?= .venv-goldens/bin/python
 
-# What `make bench-convergence` compares: direct merge, the paper's updates, the closed form, and it with 5 updates, and with 8 and 30 of Adam.
+# What `make bench-convergence` compares: direct merge, the paper's updates, the closed form, and it with 5 updates by sign, and with 8
+# and 30 of Adam.
 closed_form := closed=1,cosine=1
 CONVERGENCE_WAYS ?= steps=0 steps=100,rate=0.01 $(closed_form),draws=8,steps=0 $(closed_form),draws=8,steps=5,sign=1,rate=0.1 \
   $(closed_form),draws=8,steps=8,rate=0.05 $(closed_form),draws=15,steps=30,rate=0.05

@@ -10,7 +10,8 @@ internal import Torch
 internal import Training
 
 /// A way to zip, the paper's but for `name=value` settings with commas between them: steps, sign (1: by the gradient's sign in
-/// place of Adam), rate, cosine (1: the rate falls), draws, closed (passes of the closed form), pull, seed, np (1: begins as near to NP-LoRA's result as coefficients come).
+/// place of Adam), rate, cosine (1: the rate falls), draws, closed (passes of the closed form), pull, seed, np (1: begins as near
+/// to NP-LoRA's result as coefficients come).
 struct Way: ExpressibleByArgument {
   let text: String
   private(set) var options = ZipOptions(method: .paper)
@@ -43,8 +44,9 @@ struct ConvergenceBenchmark: ParsableCommand {
     commandName: "ConvergenceBenchmark",
     abstract: "Zip one pair in several ways and print what is left of the difference to each LoRA alone on held-out noise.",
     discussion: """
-      A row a way: its settings, subject's and style's error (squared, 1 is the base), with joint prompts the error beside the sum of \
-      their changes, the sum of these errors, seconds until the first update, seconds in all. Example of a way: closed=1,draws=8,steps=5,sign=1,rate=0.1,cosine=1
+      A row a way: its settings, subject's and style's error (squared, 1 is the base), with joint prompts the error beside the \
+      sum of their changes, the sum of these errors, seconds until the first update, seconds in all. Example of a way: \
+      closed=1,draws=8,steps=5,sign=1,rate=0.1,cosine=1
       """)
 
   @Option(help: "Folder of the base model.")

@@ -106,8 +106,8 @@ extension ZipOptions {
 
   /// The defaults of a method.
   ///
-  /// Those of the closed form reach the objective of the paper's 100 updates in a fourteenth of their time (Docs/SPEED.md). With joint
-  /// prompts, `joint` draws better, and with 30 updates better than with 8 (Docs/RESULTS.md).
+  /// Those of the closed form reach the objective of the paper's 100 updates in a fourteenth of their time (Docs/SPEED.md). With
+  /// joint prompts, `joint` draws better, and with 30 updates better than with 8 (Docs/RESULTS.md).
   public init(method: Method) {
     switch method {
     case .closedForm:
