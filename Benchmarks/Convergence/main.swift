@@ -108,17 +108,16 @@ struct ConvergenceBenchmark: ParsableCommand {
 
 /// What is left of what the LoRAs change one by one, added up, under the prompts of both, in the units of `Reproduction`.
 private func jointError(_ merged: Adapter, _ loras: [Adapter], probe: DiffusionProbe, draws: Int, seed: UInt64) throws -> Double {
-  let attachments = try ([merged] + loras).map { try Attachment($0, to: probe.projections) }
+  let merged = try Attachment(merged, to: probe.projections)
+  let teachers = try loras.map { try Attachment($0, to: probe.projections) }
   let generator = Generator(seed: seed)
   var (apart, changed) = (0.0, 0.0)
   try withoutGrad {
     for _ in 0..<draws {
-      let input = try probe.draw(of: .joint, generator: generator)
-      let base = try probe.prediction(of: input)
-      let changes = try attachments.map { try $0.whileAttached { try probe.prediction(of: input) } - base }
-      let wanted = changes[2...].reduce(changes[1], +)
-      apart += (changes[0] - wanted).square().sum().item()
-      changed += wanted.square().sum().item()
+      let comparison = try probe.comparisons(1, of: .joint, teachers: teachers, generator: generator)[0]()
+      let (base, found) = try (comparison.prediction(), merged.whileAttached(comparison.prediction))
+      apart += (found - comparison.teacher).square().sum().item()
+      changed += (comparison.teacher - base).square().sum().item()
     }
   }
   return apart / changed

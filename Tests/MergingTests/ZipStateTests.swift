@@ -1,6 +1,7 @@
 import LoRA
 import Merging
 import OrderedCollections
+import SafeTensors
 import TestFiles
 import Testing
 import Torch
@@ -36,6 +37,23 @@ import Torch
     }
     let first = ["--method is closed-form (passes 1, pull 0.01), \(made) paper or joint", "--optimizer is sign, \(made) adam"]
     #expect(method.description.contains((first + ["--learning-rate is 0.1"]).joined(separator: "; ")), "\(method)")
+  }
+
+  @Test("a state without a setting that there is now is of another version, and may be deleted")
+  func otherVersion() throws {
+    let folder = try TemporaryFolder()
+    let path = folder("state.safetensors")
+    let options = ZipOptions(steps: 3, scope: .everything)
+    try ZipLoRA(model.pair, probe: model, options: options).saveState(to: path)
+    var metadata = try SafeTensorsCollection(path: path).file.metadata
+    let state = try #require(metadata["state"])
+    metadata["state"] = state.replacing(#""optimizer":"adam","#, with: "")
+    #expect(metadata["state"] != state)
+    try saveSafeTensors(["x": .ones([1])], metadata: metadata, to: path, overwrite: true)
+    let error = try #require(throws: StateError.self) {
+      try ZipLoRA(resuming: path, model.pair, probe: model, options: options)
+    }
+    #expect(error.reason == "another version of ziplora has saved it, or it is damaged" && error.mayBeDeleted, "\(error)")
   }
 
   @Test("a file that is no state is not to be deleted")

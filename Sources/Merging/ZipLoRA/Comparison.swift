@@ -1,12 +1,12 @@
-internal import LoRA
-internal import Torch
+package import LoRA
+package import Torch
 
 /// One input on which the merged model is compared with what it should predict: a fidelity term of Eq 3.
-struct Comparison {
+package struct Comparison {
   /// What the model as it now stands predicts [N, ...], with gradients if they are recorded.
-  let prediction: () throws -> Tensor
+  package let prediction: () throws -> Tensor
   /// What it should predict.
-  let teacher: Tensor
+  package let teacher: Tensor
 }
 
 extension FidelityProbe {
@@ -14,7 +14,7 @@ extension FidelityProbe {
   ///
   /// - Parameter teachers: D ⊕ L_k for each LoRA.
   /// - Returns: one closure for each input; calling it runs the teachers and gives the comparison.
-  func comparisons(
+  package func comparisons(
     _ count: Int, of term: FidelityTerm, teachers: [Attachment], generator: Generator
   ) throws -> [() throws -> Comparison] {
     try draws(count, of: term, generator: generator).map { input in

@@ -24,9 +24,12 @@ private struct ZipState: Codable {
 
   /// - Throws: `StateError` for a file of something else, or of a run other than the one that is asked for.
   init(_ file: SafeTensorsCollection, for asked: ZipState) throws {
-    guard file.file.metadata["format"] == Self.format, let text = file.file.metadata[Self.key],
-      let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8))
-    else { throw Self.stranger(file.name) }
+    guard file.file.metadata["format"] == Self.format, let text = file.file.metadata[Self.key] else {
+      throw Self.stranger(file.name)
+    }
+    guard let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8)) else {
+      throw StateError(path: file.name, reason: "another version of ziplora has saved it, or it is damaged")
+    }
     let differences = state.differences(from: asked)
     guard differences.isEmpty else { throw StateError(path: file.name, reason: differences.joined(separator: "; ")) }
     self = state
