@@ -48,6 +48,8 @@ ct_error ct_at_once(int64_t count, void (*work)(void *context, int64_t index), v
     std::vector<std::future<void>> running;
     for (int64_t index = 0; index < count; ++index) {
       running.push_back(std::async(std::launch::async, [=] {
+        // A thread's first question takes the number over that any thread was given last, so it comes before its own number.
+        at::get_num_threads();
         at::set_num_threads(part);
         work(context, index);
       }));

@@ -32,6 +32,31 @@ import Torch
     #expect(met == [true, true])
   }
 
+  @Test("a number's part of the threads is its own, whatever another one asks for meanwhile")
+  func ownThreads() throws {
+    let threads = Engine.threads
+    let asked = max(2, threads)
+    let step = Mutex(0)
+    func wait(for count: Int) {
+      let end = ContinuousClock.now + .seconds(60)
+      while step.withLock({ $0 }) < count, ContinuousClock.now < end {}
+    }
+    let found = try Engine.atOnce(2, width: 2) { number in
+      // The first asks once the second has begun, which looks once the first has asked.
+      if number == 0 {
+        wait(for: 1)
+        Engine.threads = asked
+        step.withLock { $0 = 2 }
+      } else {
+        step.withLock { $0 = 1 }
+        wait(for: 2)
+      }
+      return Engine.threads
+    }
+    #expect(found == [asked, max(1, threads / 2)])
+    #expect(Engine.threads == threads)
+  }
+
   @Test("the failure of the smallest number is thrown, be it the body's or libtorch's")
   func failures() {
     struct Failure: Error, Equatable { let number: Int }
