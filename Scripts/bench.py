@@ -6,7 +6,8 @@
 A case is WORK:SIZE:DTYPE[:MODEL[:BATCH]], such as unet:512:bfloat16 or zip-step:64:float32:Models/toybox:4; the first
 ones of Docs/SPEED.md when none is given. zip-step and zip-update are compared with both ways of Scripts/peer_benchmark.py, as long as the memory is there. Each run is a process of
 its own, one after the other: ours, theirs, ours, theirs. Figures are medians over all repetitions of all rounds after the first of each process, with the
-smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN.
+smallest and the largest; ratios are ours / theirs. `rate` is the share of what a product of 4096×5120×1280 reaches in oneDNN, in float32 where the
+processor has no instructions for bfloat16.
 
 Needs what Scripts/peer_benchmark.py needs. `make bench` builds ModelBenchmark and runs this.
 """
@@ -35,6 +36,8 @@ UNET_TERAFLOPS = {"sdxl": {256: 0.428, 512: 1.589, 1024: 6.761}, "sd15": {256: 0
 
 def matrix_rate(dtype: str) -> float:
     """Floating-point operations a second."""
+    if dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return matrix_rate("float32")
     x, weight = (torch.randn(shape, dtype=getattr(torch, dtype)) for shape in [(4096, 1280), (5120, 1280)])
     rates = []
     for _ in range(10):

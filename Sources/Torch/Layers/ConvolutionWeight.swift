@@ -1,7 +1,8 @@
 /// The weight of a convolution, as its layer computes with it.
 ///
 /// A frozen weight is brought into oneDNN's order for the first picture, and turned, into that for the first gradient. These are
-/// copies, so that the plain weight goes unless somebody else holds it; who asks for it has it made again, to the bit.
+/// copies, so that the plain weight goes unless somebody else holds it; who asks for it has it made again, to the bit. Where the
+/// processor has no instructions for its type, the copies are in float32.
 final class ConvolutionWeight {
   /// [out, in, k, k]
   let shape: [Int]
@@ -28,7 +29,7 @@ final class ConvolutionWeight {
   /// The weight itself, which may be changed in place.
   var plain: Tensor {
     if let held { return held }
-    let plain = withoutGrad { OneDNN.plain(ordered!) }
+    let plain = withoutGrad { OneDNN.plain(ordered!, dtype) }
     // After a failure, which is thrown later, it is no weight.
     if pendingTorchError == nil { (held, version) = (plain, plain.version) }
     return plain
@@ -36,14 +37,17 @@ final class ConvolutionWeight {
 
   /// Bytes that it will hold with gradients asked for, beyond those that it holds.
   var bytesToCome: Int {
-    let bytes = shape.reduce(dtype.byteCount, *)
-    return isWorthOrdering ? max(0, 2 - [held, ordered, turned].count { $0 != nil }) * bytes : 0
+    guard let orderedType else { return 0 }
+    func bytes(_ dtype: DType) -> Int { shape.reduce(dtype.byteCount, *) }
+    let needed = bytes(orderedType) + bytes(isTurned ? orderedType : dtype)
+    let copies = [ordered, turned].count { $0 != nil } * bytes(orderedType)
+    return max(0, needed - copies - (held == nil ? 0 : bytes(dtype)))
   }
 
   /// x [N, in, H, W], bias [out] → [N, out, H', W']
   func callAsFunction(_ x: Tensor, _ bias: Tensor?) -> Tensor {
-    guard isWorthOrdering, x.rank == 4, x.dim(1) == shape[1], x.dtype == dtype, bias?.requiresGrad != true,
-      OneDNN.takes([x] + (bias.map { [$0] } ?? []))
+    guard orderedType != nil, x.rank == 4, x.dim(1) == shape[1], x.dtype == dtype, bias?.requiresGrad != true,
+      OneDNN.arithmetic(of: [x] + (bias.map { [$0] } ?? [])) != nil
     else { return x.conv2d(plain, bias, stride: stride, padding: padding) }
     keepOrder(in: \.ordered) { OneDNN.ordered($0, for: x.shape, stride: stride, padding: padding) }
     let output = withoutGrad { OneDNN.convolution(x, ordered ?? plain, bias, stride: stride, padding: padding) }
@@ -55,8 +59,8 @@ final class ConvolutionWeight {
 
   /// dL/dx [N, in, H, W] from dL/dy [N, out, H', W'].
   private func inputGradient(_ gradient: Tensor, _ shape: [Int]) -> Tensor {
-    let rest = self.shape[2] - 1 - padding
-    if stride == 1, rest >= 0 {
+    if isTurned {
+      let rest = self.shape[2] - 1 - padding
       keepOrder(in: \.turned) {
         OneDNN.ordered($0.flipped([2, 3]).transposed(0, 1), for: gradient.shape, stride: 1, padding: rest)
       }
@@ -68,7 +72,11 @@ final class ConvolutionWeight {
     return gradient.convolutionInputGradient(input: input, weight: plain, stride: stride, padding: padding)
   }
 
-  private var isWorthOrdering: Bool { held.map(OneDNN.isWorthOrdering) ?? true }
+  /// The type of the weight in oneDNN's order; nil where it is better left as it is.
+  private var orderedType: DType? { held.map(OneDNN.orderedType) ?? ordered!.dtype }
+
+  /// Whether the gradient of its input is a convolution with the turned weight.
+  private var isTurned: Bool { stride == 1 && shape[2] > padding }
 
   /// Sees to it that an order is there, and up to date, where layers keep orders.
   private func keepOrder(

@@ -6,7 +6,14 @@ extension OneDNN {
   static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor) -> Tensor? {
     let inputs = [query, key, value]
     let asksForGradient = isGradEnabled && inputs.contains(where: \.requiresGrad)
-    guard query.rank == 4, takes(inputs) else { return nil }
+    guard query.rank == 4, let arithmetic = arithmetic(of: inputs) else { return nil }
+    guard arithmetic == query.dtype else {
+      // Keeps the inputs as they are for the backward pass, and not what is made of them at twice their size.
+      return checkpointed(inputs) { inputs in
+        let wide = inputs.map { $0.to(dtype: arithmetic) }
+        return Tensor.attention(wide[0], wide[1], wide[2]).to(dtype: inputs[0].dtype)
+      }
+    }
     let attention = BlockedAttention(query: query, key: key, value: value)
     guard attention.isWorthwhile(withGradient: asksForGradient) else { return nil }
     guard asksForGradient else { return attention.output() }

@@ -11,8 +11,8 @@ enum OneDNN {
     let linear: Operator
     let convolution: Operator
     let orderedConvolution: Operator
-    /// Whether oneDNN computes in bfloat16 on this processor; without AVX-512, for one, it refuses.
-    let computesBfloat16: Bool
+    /// Types of half precision that oneDNN computes in on this processor: without AVX-512, for one, neither.
+    let halves: [DType]
 
     /// Nil where libtorch was built without them.
     init?() {
@@ -20,10 +20,12 @@ enum OneDNN {
         let convolution = Operator(ifThere: "mkldnn::_convolution_pointwise"),
         let ordered = Operator(ifThere: "mkldnn::_reorder_convolution_weight"),
         let bfloat16 = Operator(ifThere: "mkldnn::_is_mkldnn_bf16_supported"),
-        case .bool(let computesBfloat16)? = call(bfloat16, [], capacity: 1).first
+        let float16 = Operator(ifThere: "mkldnn::_is_mkldnn_fp16_supported")
       else { return nil }
       (self.linear, self.convolution, orderedConvolution) = (linear, convolution, ordered)
-      self.computesBfloat16 = computesBfloat16
+      halves = [(DType.bfloat16, bfloat16), (.float16, float16)].filter { _, isSupported in
+        if case .bool(true)? = call(isSupported, [], capacity: 1).first { true } else { false }
+      }.map(\.0)
     }
   }
 
@@ -37,18 +39,32 @@ enum OneDNN {
 
   /// Products with fewer multiplications than this take longer to set up than they gain. In bfloat16 libtorch's own come from
   /// oneDNN, too, and only large ones gain.
-  private static func smallestProduct(_ dtype: DType) -> Int { dtype == .float32 ? 1 << 20 : 1 << 26 }
+  private static func smallestProduct(in arithmetic: DType) -> Int { arithmetic == .float32 ? 1 << 20 : 1 << 26 }
 
   /// The fewest weights of a convolution that are worth being ordered; in bfloat16 what it costs to read a small result from
   /// this order is more than it saves.
-  private static func smallestConvolution(_ dtype: DType) -> Int { dtype == .float32 ? 0 : 1 << 20 }
+  private static func smallestConvolution(in arithmetic: DType) -> Int { arithmetic == .float32 ? 0 : 1 << 20 }
 
-  /// Whether it is there, and these are computed in one type, on the CPU, as they are.
-  static func takes(_ tensors: [Tensor]) -> Bool {
-    guard let operators, let dtype = tensors.first?.dtype,
-      dtype == .float32 || dtype == .bfloat16 && operators.computesBfloat16
-    else { return false }
-    return tensors.allSatisfy { $0.dtype == dtype && $0.device == .cpu } && autocastState(on: .cpu) < 0
+  /// The type that it computes in with tensors of one type on the CPU: their own or, for half precision that the processor has no
+  /// instructions for, float32, as libtorch's plain loops take six times as long, those of convolutions two hundred times. Nil
+  /// where products are best left to libtorch.
+  static func arithmetic(of tensors: [Tensor]) -> DType? {
+    guard let operators, let dtype = tensors.first?.dtype, tensors.allSatisfy({ $0.dtype == dtype && $0.device == .cpu }),
+      autocastState(on: .cpu) < 0
+    else { return nil }
+    let isNative = operators.halves.contains(dtype)
+    return switch dtype {
+    case .bfloat16 where isNative: .bfloat16
+    case .float16 where isNative: nil
+    case .bfloat16, .float16, .float32: .float32
+    default: nil
+    }
+  }
+
+  /// What `body` makes of float32 copies of these, in their own type; nil where that is not the type to compute in, or already theirs.
+  static func widening(_ tensors: [Tensor], _ body: ([Tensor]) -> Tensor) -> Tensor? {
+    guard let dtype = tensors.first?.dtype, let arithmetic = arithmetic(of: tensors), arithmetic != dtype else { return nil }
+    return body(tensors.map { $0.to(dtype: arithmetic) }).to(dtype: dtype)
   }
 
   // MARK: linear
@@ -56,13 +72,15 @@ enum OneDNN {
   /// x [..., in], weight [out, in], bias [out] → [..., out]; nil where libtorch's own linear is the better choice.
   static func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor? {
     let inputs = [x, weight] + (bias.map { [$0] } ?? [])
-    guard let operators, x.rank >= 2, weight.rank == 2, x.count * weight.dim(0) >= smallestProduct(x.dtype),
-      x.dim(-1) == weight.dim(1), takes(inputs)
+    guard let operators, x.rank >= 2, weight.rank == 2, x.dim(-1) == weight.dim(1), let arithmetic = arithmetic(of: inputs),
+      x.count * weight.dim(0) >= smallestProduct(in: arithmetic)
     else { return nil }
     func product() -> Tensor {
-      call(
+      let (x, weight, bias) = (x.to(dtype: arithmetic), weight.to(dtype: arithmetic), bias?.to(dtype: arithmetic))
+      return call(
         operators.linear, .tensor(dense(x)), .tensor(dense(weight)), .optionalTensor(bias), .string("none"), .ints([]),
-        .string(""))
+        .string("")
+      ).to(dtype: inputs[0].dtype)
     }
     guard isGradEnabled, inputs.contains(where: \.requiresGrad) else { return product() }
     // The input is of use for the gradient of the weight only: below a frozen one it is not kept.
@@ -86,7 +104,7 @@ enum OneDNN {
 
   /// aᵀ b; in bfloat16 libtorch's own product, which is oneDNN's, too, does not mind that both are transposed.
   private static func outer(_ a: Tensor, _ b: Tensor) -> Tensor {
-    a.dtype == .float32 ? a.transposed().linear(b.transposed()) : a.transposed().matmul(b)
+    arithmetic(of: [a, b]) == .float32 ? a.transposed().linear(b.transposed()) : a.transposed().matmul(b)
   }
 
   // MARK: convolution
@@ -94,25 +112,33 @@ enum OneDNN {
   /// Whether layers bring weights into an order and keep it: the one that suits the first picture that they see.
   @TaskLocal static var keepsOrders = true
 
-  /// Whether a convolution is better off with this weight in oneDNN's order.
-  static func isWorthOrdering(_ weight: Tensor) -> Bool {
-    weight.count >= smallestConvolution(weight.dtype) && !weight.requiresGrad && takes([weight])
+  /// The type that this weight of a convolution has in oneDNN's order; nil where it is better left as it is.
+  static func orderedType(of weight: Tensor) -> DType? {
+    guard !weight.requiresGrad, let arithmetic = arithmetic(of: [weight]), weight.count >= smallestConvolution(in: arithmetic)
+    else { return nil }
+    return arithmetic
   }
 
-  /// The weight [out, in, k, k] in the order that suits pictures of that shape, [N, in, H, W].
+  /// The weight [out, in, k, k], in the type that it is computed in, in the order that suits pictures of that shape, [N, in, H, W].
   static func ordered(_ weight: Tensor, for shape: [Int], stride: Int, padding: Int) -> Tensor {
-    call(
+    let weight = arithmetic(of: [weight]).map { weight.to(dtype: $0) } ?? weight
+    return call(
       operators!.orderedConvolution, .tensor(weight), .ints([padding, padding]), .ints([stride, stride]), .ints([1, 1]), .int(1),
       .ints(shape))
   }
 
-  /// The weight that was ordered.
-  static func plain(_ ordered: Tensor) -> Tensor { call(Ops.toDense, .tensor(ordered), .none, .none) }
+  /// The weight that was ordered, which was of that type.
+  static func plain(_ ordered: Tensor, _ dtype: DType) -> Tensor {
+    call(Ops.toDense, .tensor(ordered), .none, .none).to(dtype: dtype)
+  }
 
   /// x [N, in, H, W], weight [out, in, k, k] as it is or ordered → [N, out, H', W']; without gradients.
   static func convolution(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, stride: Int, padding: Int) -> Tensor {
-    call(
-      operators!.convolution, .tensor(x), .tensor(weight), .optionalTensor(bias), .ints([padding, padding]),
-      .ints([stride, stride]), .ints([1, 1]), .int(1), .string("none"), .ints([]), .string(""))
+    let arithmetic = arithmetic(of: [x]) ?? x.dtype
+    return call(
+      operators!.convolution, .tensor(x.to(dtype: arithmetic)), .tensor(weight.to(dtype: arithmetic)),
+      .optionalTensor(bias?.to(dtype: arithmetic)), .ints([padding, padding]), .ints([stride, stride]), .ints([1, 1]), .int(1),
+      .string("none"), .ints([]), .string("")
+    ).to(dtype: x.dtype)
   }
 }

@@ -1,6 +1,8 @@
 extension Tensor {
   /// Matrix product over the last two axes, batched over the others.
-  public func matmul(_ other: Tensor) -> Tensor { call(Ops.matmul, .tensor(self), .tensor(other)) }
+  public func matmul(_ other: Tensor) -> Tensor {
+    OneDNN.widening([self, other]) { $0[0].matmul($0[1]) } ?? call(Ops.matmul, .tensor(self), .tensor(other))
+  }
 
   /// selfᵀ · self [n, n] of a tall matrix [m, n]: a triangle of blocks and its mirror image, which of a wide one takes two thirds
   /// of the time.

@@ -10,16 +10,23 @@ extension Tensor {
   public func conv2d(
     _ weight: Tensor, _ bias: Tensor? = nil, stride: Int = 1, padding: Int = 0
   ) -> Tensor {
-    call(
-      Ops.conv2d, .tensor(self), .tensor(weight), .optionalTensor(bias), .ints([stride, stride]), .ints([padding, padding]))
+    let inputs = [self, weight] + (bias.map { [$0] } ?? [])
+    return OneDNN.widening(inputs) {
+      $0[0].conv2d($0[1], bias == nil ? nil : $0[2], stride: stride, padding: padding)
+    }
+      ?? call(
+        Ops.conv2d, .tensor(self), .tensor(weight), .optionalTensor(bias), .ints([stride, stride]), .ints([padding, padding]))
   }
 
   /// dL/dx of `conv2d` from the receiver, dL/dy [N, out, H', W'].
   func convolutionInputGradient(input: Tensor, weight: Tensor, stride: Int, padding: Int) -> Tensor {
-    callMany(
-      Ops.convolutionBackward, .tensor(self), .tensor(input), .tensor(weight), .none, .ints([stride, stride]),
-      .ints([padding, padding]), .ints([1, 1]), .bool(false), .ints([0, 0]), .int(1), .bools([true, false, false]),
-      capacity: 3)[0]
+    OneDNN.widening([self, input, weight]) {
+      $0[0].convolutionInputGradient(input: $0[1], weight: $0[2], stride: stride, padding: padding)
+    }
+      ?? callMany(
+        Ops.convolutionBackward, .tensor(self), .tensor(input), .tensor(weight), .none, .ints([stride, stride]),
+        .ints([padding, padding]), .ints([1, 1]), .bool(false), .ints([0, 0]), .int(1), .bools([true, false, false]),
+        capacity: 3)[0]
   }
 
   /// x [N, C, ...] normalised over each of `groups` groups of channels.
