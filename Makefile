@@ -64,7 +64,7 @@ test-bootstrap: ## run the tests of the bootstrap alone
 demo: build ## train, zip and compare on the shipped pictures; writes demo/report.html (DEMO_OUTPUT=folder: there)
 	.build/release/ziplora demo --output "$(DEMO_OUTPUT)" --overwrite
 
-reproduce-quick: build ## the main table for four pairs, in four to fifteen minutes on two cores (Docs/RESULTS.md)
+reproduce-quick: build ## the main table for four pairs, in four to eleven minutes on two cores (Docs/RESULTS.md)
 	.build/release/ziplora experiment Experiments/quick.yaml --output "$(REPRODUCE_OUTPUT)/quick" --processes $(PROCESSES)
 
 reproduce: build ## the paper's comparison for 32 pairs; hours, goes on where it was stopped (Docs/RESULTS.md)

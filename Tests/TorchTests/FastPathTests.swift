@@ -8,18 +8,6 @@ import Torch
   private let generator = Generator(seed: 4)
   private let inputs = 400
 
-  /// Whether the processor has no instructions for it, so that copies of weights are in float32.
-  private func widens(_ dtype: DType) -> Bool {
-    #if arch(x86_64)
-      let name = [DType.bfloat16: "bf16", .float16: "fp16"][dtype]
-      guard let name, case .bool(false)? = call(Operator("mkldnn::_is_mkldnn_\(name)_supported"), [], capacity: 1).first
-      else { return false }
-      return true
-    #else
-      return false
-    #endif
-  }
-
   private func convolution(_ dtype: DType, stride: Int, bias: Bool) -> Conv2d {
     let store = WeightStore(.random(generator), dtype: dtype)
     // Enough weights to be worth it in either type.
@@ -80,7 +68,8 @@ import Torch
         return meter.held
       }
     }
-    let isWidened = widens(dtype)
+    // In float32 where the processor has no instructions for the type.
+    let isWidened = !Engine.computes(in: dtype)
     #if arch(x86_64)
       try #require(layer.bytesToCome > 0 || dtype == .float16 && !isWidened)
     #endif

@@ -45,14 +45,19 @@ enum OneDNN {
   /// this order is more than it saves.
   private static func smallestConvolution(in arithmetic: DType) -> Int { arithmetic == .float32 ? 0 : 1 << 20 }
 
+  /// `Engine.computes(in:)`; true where it is not known.
+  static func computes(in dtype: DType) -> Bool {
+    guard let operators, dtype == .bfloat16 || dtype == .float16 else { return true }
+    return operators.halves.contains(dtype)
+  }
+
   /// The type that it computes in with tensors of one type on the CPU: their own or, for half precision that the processor has no
-  /// instructions for, float32, as libtorch's plain loops take six times as long, those of convolutions two hundred times. Nil
-  /// where products are best left to libtorch.
+  /// instructions for, float32. Nil where products are best left to libtorch.
   static func arithmetic(of tensors: [Tensor]) -> DType? {
-    guard let operators, let dtype = tensors.first?.dtype, tensors.allSatisfy({ $0.dtype == dtype && $0.device == .cpu }),
-      autocastState(on: .cpu) < 0
+    guard operators != nil, let dtype = tensors.first?.dtype,
+      tensors.allSatisfy({ $0.dtype == dtype && $0.device == .cpu }), autocastState(on: .cpu) < 0
     else { return nil }
-    let isNative = operators.halves.contains(dtype)
+    let isNative = computes(in: dtype)
     return switch dtype {
     case .bfloat16 where isNative: .bfloat16
     case .float16 where isNative: nil

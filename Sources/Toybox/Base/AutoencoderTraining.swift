@@ -61,7 +61,7 @@ struct AutoencoderTraining {
       }
       let wanted = Self.normalized(cut(pictures.gathered(chosen), factor))
       let known = cut(latents.gathered(chosen), 1)
-      let decoded = autocast(to: .bfloat16) { model.decode(known) }.to(dtype: .float32)
+      let decoded = mixedPrecision { model.decode(known) }.to(dtype: .float32)
       return reconstructionLoss(decoded - wanted)
     }
     loop.finish()
@@ -77,12 +77,12 @@ struct AutoencoderTraining {
 
   /// Squared and absolute differences of the reconstruction, and a little divergence from a unit normal.
   private func loss(_ pictures: Tensor, _ generator: Generator) -> Tensor {
-    let posterior = autocast(to: .bfloat16) { model.encode(pictures) }
+    let posterior = mixedPrecision { model.encode(pictures) }
     let mean = posterior.mean.to(dtype: .float32)
     let logVariance = posterior.logVariance.to(dtype: .float32)
     let noise = Tensor.randn(mean.shape, generator: generator)
     let latents = mean + (logVariance * 0.5).exp() * noise
-    let decoded = autocast(to: .bfloat16) { model.decode(latents) }.to(dtype: .float32)
+    let decoded = mixedPrecision { model.decode(latents) }.to(dtype: .float32)
     let divergence = (mean.square() + logVariance.exp() - 1 - logVariance).mean() * 0.5
     return reconstructionLoss(decoded - pictures) + divergence * recipe.divergenceWeight
   }
@@ -102,7 +102,7 @@ struct AutoencoderTraining {
         try stride(from: 0, to: count, by: batch).map { start in
           let end = min(start + batch, count)
           let pixels = Self.normalized(pictures[start..<end])
-          let latents = autocast(to: .bfloat16) { model.encode(pixels).mean }.to(dtype: .float32)
+          let latents = mixedPrecision { model.encode(pixels).mean }.to(dtype: .float32)
           timer.tick()
           let report = ProgressReport(
             phase: "encoding pictures", step: end, total: count,

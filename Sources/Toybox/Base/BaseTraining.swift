@@ -85,7 +85,7 @@ struct BaseTraining {
         let clean = latents.gathered(chosen)
         let noise = Tensor.randn(clean.shape, generator: generator)
         let noisy = schedule.addNoise(noise, to: clean, at: timesteps)
-        let predicted = autocast(to: .bfloat16) { predict(noisy, timesteps, ids) }
+        let predicted = mixedPrecision { predict(noisy, timesteps, ids) }
         let error = (predicted.to(dtype: .float32) - noise).square().mean([1, 2, 3])
         return (error * weights.gathered(timesteps)).mean()
       })

@@ -27,7 +27,7 @@ struct CLIPTraining {
     try loop.run(state: state, identity: recipe.sharedText, progress: progress) {
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.clipBatch], generator: loop.generator)
       let pixels = Augmentation.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), loop.generator)
-      let (images, texts) = autocast(to: .bfloat16) {
+      let (images, texts) = mixedPrecision {
         (model.imageEmbeds(Augmentation.mirrored(pixels, loop.generator)), model.textEmbeds(captions.gathered(chosen)))
       }
       // At most 100, as CLIP limits it.

@@ -73,7 +73,7 @@ struct DINOTraining {
   }
 
   private func logits(_ pixels: Tensor) -> Tensor {
-    head(autocast(to: .bfloat16) { model(pixels).select(1, 0) }.to(dtype: .float32))
+    head(mixedPrecision { model(pixels).select(1, 0) }.to(dtype: .float32))
   }
 
   /// The same square of each picture, scaled to one size, some mirrored, a little brighter or darker.

@@ -22,7 +22,7 @@ struct OracleTraining {
       let (generator, (pictures, labels)) = (loop.generator, material)
       let chosen = Tensor.randint(0..<pictures.dim(0), [recipe.oracleBatch], generator: generator)
       let batch = Augmentation.softened(AutoencoderTraining.normalized(pictures.gathered(chosen)), generator)
-      let logits = autocast(to: .bfloat16) { oracle.logits(batch) }
+      let logits = mixedPrecision { oracle.logits(batch) }
       return loss(logits, labels.gathered(chosen))
     }
     loop.finish()
