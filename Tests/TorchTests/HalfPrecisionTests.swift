@@ -9,15 +9,16 @@ import Torch
 
   private func random(_ shape: [Int], _ dtype: DType) -> Tensor { Tensor.randn(shape, generator: generator).to(dtype: dtype) }
 
-  /// The largest distance from exact numbers in units of the last place of the half that is rounded to, beside `slack`, what the
-  /// sums in float32 may be off.
-  private func roundings(_ found: Tensor, _ exact: Tensor, slack: Double = 1e-5) -> Double {
+  /// The largest distance from exact numbers in units of one rounding, beside what sums may be off: those in float32 little, while libtorch's
+  /// own, where the processor has instructions for the type, may be rounded before a bias is added.
+  private func roundings(_ found: Tensor, _ exact: Tensor) -> Double {
     let unit = found.dtype == .bfloat16 ? 1.0 / 256 : 1.0 / 2048
+    let slack = Engine.computes(in: found.dtype) ? unit : 1e-5
     let (found, exact) = (found.to(dtype: .float64), exact.to(dtype: .float64))
     return ((found - exact).abs() / (exact.abs() * unit + exact.abs().max().item() * slack)).max().item()
   }
 
-  @Test("a linear layer and its gradients are exact but for one rounding", arguments: types, [[true, false], [true, true]])
+  @Test("a linear layer and its gradients are exact but for rounding", arguments: types, [[true, false], [true, true]])
   func linear(dtype: DType, asking: [Bool]) throws {
     let (x, weight) = (random([2, 100, 130], dtype), random([90, 130], dtype))
     let bias = random([90], dtype)
