@@ -157,7 +157,7 @@ public struct ZipAdapters: DistributedWorkflow {
     let stop = try optimize(zipper, identity: identity, progress: progress, processes: processes)
 
     let outcome = outcome(of: zipper, stop, sources)
-    tell(ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter), to: progress)
+    tell(ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter), phase: "comparing before and after", to: progress)
     guard processes.isFirst else { return outcome }
     let files = try write(zipper, outcome.report, of: sources, for: model)
     try RunRecord(
@@ -181,7 +181,9 @@ public struct ZipAdapters: DistributedWorkflow {
     try output.check(as: sources[0].file.dialect)
     try KnownBase.checkTogether(sources.map(\.file))
     ProgressReport.remarks(on: sources.map(\.file), to: progress)
-    tell(Source.doubts(about: sources, promptOptions: promptOptions, jointPrompts: jointPrompts), to: progress)
+    tell(
+      Source.doubts(about: sources, promptOptions: promptOptions, jointPrompts: jointPrompts), phase: "reading the LoRAs",
+      to: progress)
     return sources
   }
 
@@ -219,9 +221,9 @@ public struct ZipAdapters: DistributedWorkflow {
     return files + [coefficientsFile, output.reportPath]
   }
 
-  private func tell(_ warnings: [String], to progress: ProgressHandler) {
+  private func tell(_ warnings: [String], phase: String, to progress: ProgressHandler) {
     guard !warnings.isEmpty else { return }
-    _ = progress(ProgressReport(phase: "reading the LoRAs", step: 1, total: 1, warnings: warnings))
+    _ = progress(ProgressReport(phase: phase, step: 1, total: 1, warnings: warnings))
   }
 
   /// What each LoRA shows, and the files of what they have drawn for that.

@@ -76,57 +76,6 @@ import Workflows
     #expect(solved.report.options?.closedForm == ClosedForm() && solved.report.records[0].fidelity.count == 3)
   }
 
-  @Test func zippingThreeLoRAsWithoutPictures() throws {
-    let loras = try TrainedLoRAs.shared.get()
-    let kept = folder("kept")
-    func zip(_ name: String) throws -> Binary {
-      try Binary.run([
-        "zip", "--base", base, "--subject", loras.subject, "--style", loras.style, "--lora", "\(loras.subject):0.5",
-        "--lora-prompt", "a dog", "--steps", "3", "--learning-rate", "0.02", "--references", "1", "--reference-steps", "2",
-        "--reference-folder", kept, "--output", folder("\(name)/zip.safetensors"),
-      ])
-    }
-    for name in ["one", "two"] {
-      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
-    }
-    let first = try zip("one")
-    try #require(first.status == 0, "\(first.errors)")
-    #expect(first.errors.contains("drawing references with dog"), "\(first.errors)")
-    #expect(first.output.contains("LoRA 3"), "\(first.output)")
-    let merged = try AdapterFile(path: folder("one/zip.safetensors"))
-    #expect(merged.layers.values.allSatisfy { $0.rank == 6 })
-    // What the LoRAs' metadata and the command line say, in the order of the LoRAs.
-    #expect(merged.metadata["ziplora.prompts"] == "a sbu dog\na house in szn style\na dog")
-    #expect(try FileManager.default.contentsOfDirectory(atPath: kept).count == 3)
-
-    // The references are found again, and are all that another run needs for the same file.
-    let second = try zip("two")
-    try #require(second.status == 0, "\(second.errors)")
-    #expect(!second.errors.contains("drawing references"), "\(second.errors)")
-    #expect(try bytes(folder("two/zip.safetensors")) == bytes(folder("one/zip.safetensors")))
-  }
-
-  @Test("beside its pictures, a LoRA draws references of what else it has to keep")
-  func referencesOfOtherPrompts() throws {
-    let loras = try TrainedLoRAs.shared.get()
-    func zip(_ name: String, _ options: String...) throws -> Binary {
-      let run = try Binary.run(loras.zip(steps: 2, output: folder("\(name).safetensors")) + options)
-      try #require(run.status == 0, "\(run.errors)")
-      return run
-    }
-    _ = try zip("plain")
-    let drawing = try zip(
-      "drawing", "--style-reference-prompt", "a cat in szn style", "--style-reference-prompt", "a mug in szn style",
-      "--references", "2", "--reference-steps", "2")
-    #expect(drawing.errors.contains("drawing references with ink") && drawing.errors.contains("8/8"), "\(drawing.errors)")
-    #expect(!drawing.errors.contains("drawing references with dog"))
-    #expect(try bytes(folder("drawing.safetensors")) != bytes(folder("plain.safetensors")))
-    // They do not call the LoRA up.
-    let prompts = try AdapterFile(path: folder("drawing.safetensors")).metadata["ziplora.prompts"]
-    #expect(prompts == "a sbu dog\na house in szn style")
-    #expect(try folder.names.allSatisfy { !$0.contains("references") }, "what was drawn is gone")
-  }
-
   @Test func aLoRAThatNamesNoPromptNeedsOne() throws {
     let silent = "\(goldens)/adapters/attention/kohya.safetensors"
     let run = try Binary.run([

@@ -5,6 +5,7 @@ import Merging
 import OrderedCollections
 import TestFiles
 import Testing
+import Torch
 import Training
 import Workflows
 
@@ -78,6 +79,55 @@ import Workflows
       ])
   }
 
+  @Test func zippingThreeLoRAsWithoutPictures() throws {
+    let kept = folder("kept")
+    func zip(_ name: String) throws -> Binary {
+      try Binary.run([
+        "zip", "--base", base, "--subject", loras.subject, "--style", loras.style, "--lora", "\(loras.subject):0.5",
+        "--lora-prompt", "a dog", "--steps", "3", "--learning-rate", "0.02", "--references", "1", "--reference-steps", "2",
+        "--reference-folder", kept, "--output", folder("\(name)/zip.safetensors"),
+      ])
+    }
+    for name in ["one", "two"] {
+      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
+    }
+    let first = try zip("one")
+    try #require(first.status == 0, "\(first.errors)")
+    #expect(first.errors.contains("drawing references with dog"), "\(first.errors)")
+    #expect(first.output.contains("LoRA 3"), "\(first.output)")
+    let merged = try AdapterFile(path: folder("one/zip.safetensors"))
+    #expect(merged.layers.values.allSatisfy { $0.rank == 6 })
+    // What the LoRAs' metadata and the command line say, in the order of the LoRAs.
+    #expect(merged.metadata["ziplora.prompts"] == "a sbu dog\na house in szn style\na dog")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: kept).count == 3)
+
+    // The references are found again, and are all that another run needs for the same file.
+    let second = try zip("two")
+    try #require(second.status == 0, "\(second.errors)")
+    #expect(!second.errors.contains("drawing references"), "\(second.errors)")
+    #expect(try bytes(folder("two/zip.safetensors")) == bytes(folder("one/zip.safetensors")))
+  }
+
+  @Test("beside its pictures, a LoRA draws references of what else it has to keep")
+  func referencesOfOtherPrompts() throws {
+    func zip(_ name: String, _ options: String...) throws -> Binary {
+      let run = try Binary.run(loras.zip(steps: 2, output: folder("\(name).safetensors")) + options)
+      try #require(run.status == 0, "\(run.errors)")
+      return run
+    }
+    _ = try zip("plain")
+    let drawing = try zip(
+      "drawing", "--style-reference-prompt", "a cat in szn style", "--style-reference-prompt", "a mug in szn style",
+      "--references", "2", "--reference-steps", "2")
+    #expect(drawing.errors.contains("drawing references with ink") && drawing.errors.contains("8/8"), "\(drawing.errors)")
+    #expect(!drawing.errors.contains("drawing references with dog"))
+    #expect(try bytes(folder("drawing.safetensors")) != bytes(folder("plain.safetensors")))
+    // They do not call the LoRA up.
+    let prompts = try AdapterFile(path: folder("drawing.safetensors")).metadata["ziplora.prompts"]
+    #expect(prompts == "a sbu dog\na house in szn style")
+    #expect(try folder.names.allSatisfy { !$0.contains("references") }, "what was drawn is gone")
+  }
+
   @Test("a prompt that is only a tag is told and recorded")
   func tags() throws {
     let tagged = folder("tagged.safetensors")
@@ -98,5 +148,33 @@ import Workflows
       ])
     let record = try JSONDecoder().decode(RunRecord<ZipAdapters>.self, from: bytes(folder("a.safetensors.json")))
     #expect(record.settings.style.prompt == "1girl" && record.settings.subject.prompt == "a sbu dog")
+  }
+
+  @Test("of three LoRAs each is summed up over the layers that it changes")
+  func layersOfOneLoRA() throws {
+    let (third, other) = (folder("keys.safetensors"), folder("convolutions.safetensors"))
+    let names = try Checkpoint(path: base).moduleNames
+    let adapter = try AdapterFile(path: loras.style).adapter(for: names)
+    try AdapterFile.write(
+      Adapter(factors: adapter.factors.filter { $0.key.hasSuffix("attn2.to_k") }), to: third, as: Dialects.kohya, for: names)
+    let convolution = "unet.conv_in"
+    let shape = try #require(names.shapes[convolution])
+    let alone = Adapter(factors: [
+      convolution: LowRankFactors(down: .ones([1] + shape.dropFirst()), up: .ones([shape[0], 1, 1, 1]), alpha: 1)
+    ])
+    try AdapterFile.write(alone, to: other, as: Dialects.kohya, for: names)
+    let run = try Binary.run(
+      loras.zip(steps: 2, output: folder("zip.safetensors")) + [
+        "--lora", third, "--lora", other, "--lora-prompt", "a house", "--lora-prompt", "a dog", "--references", "1",
+        "--reference-steps", "2",
+      ])
+    try #require(run.status == 0, "\(run.errors)")
+    let report = try JSONDecoder().decode(MergeReport.self, from: bytes(folder("zip.report.json")))
+    let own = report.layers.compactMap { $0.coefficients(of: "keys")?.mean }
+    #expect(own.count == adapter.factors.keys.count { $0.hasSuffix("attn2.to_k") } && own.count < report.layers.count)
+    let row = try #require(run.output.split(separator: "\n").first { $0.hasPrefix("mean coefficient") })
+    let cells = row.split(whereSeparator: \.isWhitespace).suffix(2)
+    #expect(abs(try #require(Double(cells[cells.startIndex])) - own.reduce(0, +) / Double(own.count)) < 1e-3)
+    #expect(cells.last == "-", "it has no layer with another")
   }
 }

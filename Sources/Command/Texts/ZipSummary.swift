@@ -5,15 +5,18 @@ extension ZipAdapters.Outcome {
   /// What a person wants to know after a zip.
   var summary: String {
     let layers = report.layers
-    func mean(_ value: (MergeReport.Layer) -> Double) -> Double { layers.map(value).reduce(0, +) / Double(layers.count) }
-    func row(_ name: String, _ value: (Int) -> Double) -> [String] {
-      [name] + report.inputs.indices.map { value($0).short }
+    func mean<Part>(_ parts: [Part], _ value: (Part) -> Double) -> Double? {
+      parts.isEmpty ? nil : parts.map(value).reduce(0, +) / Double(parts.count)
     }
+    func text(_ number: Double?) -> String { number?.short ?? "-" }
+    func row(_ name: String, _ value: (Int) -> Double?) -> [String] { [name] + report.inputs.indices.map { text(value($0)) } }
+    // Of several LoRAs, one may lack layers that others share, or all of them.
+    let statistics = report.inputs.map { input in layers.compactMap { $0.coefficients(of: input.name) } }
     var rows = [
       [""] + roles, ["LoRA"] + report.inputs.map(\.name), row("weight") { report.inputs[$0].weight },
-      row("mean coefficient") { index in mean { $0.coefficients[index].mean } },
-      row("smallest coefficient") { index in layers.map { $0.coefficients[index].min }.min() ?? 1 },
-      row("largest coefficient") { index in layers.map { $0.coefficients[index].max }.max() ?? 1 },
+      row("mean coefficient") { mean(statistics[$0], \.mean) },
+      row("smallest coefficient") { statistics[$0].map(\.min).min() },
+      row("largest coefficient") { statistics[$0].map(\.max).max() },
     ]
     if let first = report.records.first, let last = report.records.last {
       // Two steps see other noise and timesteps; where draws are fixed, the first ones are asked about once more.
@@ -29,8 +32,8 @@ extension ZipAdapters.Outcome {
       }
     let measures = TextTable(rows: [
       ["", "before", "after"],
-      ["overlap of columns", mean(\.before.overlap).short, mean(\.overlapAfter).short],
-      ["|cosine| of coefficients", "1", mean { abs($0.coefficientCosine) }.short],
+      ["overlap of columns", text(mean(layers, \.before.overlap)), text(mean(layers, \.overlapAfter))],
+      ["|cosine| of coefficients", "1", text(mean(layers) { abs($0.coefficientCosine) })],
     ])
     let hint = untriedJointPrompt.map { "\n\nnot asked for: a prompt of both, such as --joint-prompt \"\($0)\"" } ?? ""
     return """

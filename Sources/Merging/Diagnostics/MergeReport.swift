@@ -39,7 +39,11 @@ public struct MergeReport: Codable, Sendable, Equatable {
     public let overlapAfter: Double
     /// cos(m_c, m_s), the mean over pairs.
     public let coefficientCosine: Double
+    /// One for each of `inputs`.
     public let coefficients: [Statistics]
+
+    /// Those of the LoRA of that name; nil where it does not change this layer.
+    public func coefficients(of input: String) -> Statistics? { inputs.firstIndex(of: input).map { coefficients[$0] } }
   }
 
   /// A shared layer, merged on weights alone.
