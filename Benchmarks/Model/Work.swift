@@ -67,28 +67,7 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
       let input = probe.draw(of: .lora(0), generator: generator)
       return PreparedWork { withoutGrad { _ = probe.prediction(of: input) } }
     case .zipStep, .zipUpdate, .zipPrepare, .zip:
-      model.unet.checkpointing = settings.checkpointing
-      let probe = RandomProbe(model, size: size, batch: settings.batch)
-      let loras = try model.adapters(rank: settings.rank, count: settings.loras, layers: settings.layers)
-      func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
-        var options = ZipOptions(method: method)
-        options.steps = steps ?? options.steps
-        if method == .closedForm { options.draws = settings.draws ?? options.draws }
-        if self == .zipUpdate { options.draws = 1 }
-        options.seed = settings.seed
-        return try ZipLoRA(loras, probe: probe, options: options)
-      }
-      let repeatsSteps = self == .zipStep || self == .zipUpdate
-      let first = try zip(repeatsSteps ? .paper : .closedForm, steps: repeatsSteps ? 1_000_000 : nil)
-      let expected = try settings.memory.map { budget in
-        let plan = try probe.memoryPlan(of: first, budget: budget)
-        model.unet.checkpointing = plan.checkpointing
-        return plan.peak
-      }
-      if repeatsSteps { return PreparedWork(expectedPeak: expected) { try first.step() } }
-      return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? settings.updates : 0] in
-        try zip(.closedForm, steps: steps).optimize()
-      }
+      return try zipping(model, RandomProbe(model, size: size, batch: settings.batch), settings)
     case .trainStep:
       model.unet.checkpointing = settings.checkpointing
       let step = try trainStep(model, RandomProbe(model, size: size, batch: settings.batch), rank: settings.rank, generator)
@@ -106,14 +85,37 @@ enum Work: String, CaseIterable, ExpressibleByArgument {
         }, scale: 5)
       let noise = Tensor.randn(latentShape, generator: generator).to(device: model.device)
       return PreparedWork {
-        let fresh = NoiseSource((0..<settings.batch).map { Generator(seed: UInt64($0)) }, dtype: .float32)
-        let latents = try Sampler.euler.sample(denoiser, noise: noise, plan: plan, fresh: fresh)
+        let latents = try Sampler.euler.sample(denoiser, noise: noise, plan: plan)
         _ = withoutGrad { model.vae.decode(latents.to(dtype: model.dtype)) }
       }
     case .decode:
       let latents = Tensor.randn(latentShape, generator: generator)
         .to(dtype: model.dtype, device: model.device)
       return PreparedWork { _ = withoutGrad { model.vae.decode(latents) } }
+    }
+  }
+
+  private func zipping(_ model: BenchmarkModel, _ probe: RandomProbe, _ settings: BenchmarkSettings) throws -> PreparedWork {
+    model.unet.checkpointing = settings.checkpointing
+    let loras = try model.adapters(rank: settings.rank, count: settings.loras, layers: settings.layers)
+    func zip(_ method: ZipOptions.Method, steps: Int?) throws -> ZipLoRA {
+      var options = ZipOptions(method: method)
+      options.steps = steps ?? options.steps
+      if method == .closedForm { options.draws = settings.draws ?? options.draws }
+      if self == .zipUpdate { options.draws = 1 }
+      options.seed = settings.seed
+      return try ZipLoRA(loras, probe: probe, options: options)
+    }
+    let repeatsSteps = self == .zipStep || self == .zipUpdate
+    let first = try zip(repeatsSteps ? .paper : .closedForm, steps: repeatsSteps ? 1_000_000 : nil)
+    let expected = try settings.memory.map { budget in
+      let plan = try probe.memoryPlan(of: first, budget: budget)
+      model.unet.checkpointing = plan.checkpointing
+      return plan.peak
+    }
+    if repeatsSteps { return PreparedWork(expectedPeak: expected) { try first.step() } }
+    return PreparedWork(expectedPeak: expected) { [steps = self == .zip ? settings.updates : 0] in
+      try zip(.closedForm, steps: steps).optimize()
     }
   }
 

@@ -206,6 +206,21 @@ import Torch
     #expect(error.description.hasPrefix("\(number) steps are not possible; choose a number from 1 to 1000"))
   }
 
+  @Test("fresh noise needs a generator for each sample", arguments: [nil, 1])
+  func generators(count: Int?) throws {
+    struct Silent: Denoiser {
+      func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor { sample }
+    }
+    let plan = try Sampler.eulerAncestral.plan(.stableDiffusion, steps: 2)
+    let fresh = count.map { NoiseSource((0..<$0).map { Generator(seed: UInt64($0)) }) }
+    let error = try #require(throws: SamplingError.self) {
+      try Sampler.eulerAncestral.sample(Silent(), noise: Tensor.ones([2, 3]), plan: plan, fresh: fresh)
+    }
+    #expect(
+      error.description
+        == "euler-ancestral adds fresh noise in each step: expected a generator for each of 2 samples, found \(count ?? 0)")
+  }
+
   @Test(
     "every sampler takes any number of steps", arguments: Sampler.all,
     [NoiseSchedule.TimestepSpacing.leading, .linspace, .trailing])

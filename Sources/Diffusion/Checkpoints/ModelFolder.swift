@@ -175,9 +175,7 @@ extension ModelFolder {
     _ overwrite: Bool
   ) throws {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try AtomicFile.write(try encoder.encode(configuration), to: "\(folder)/config.json", overwrite: overwrite)
+    try AtomicFile.write(try JSONText.pretty(configuration), to: "\(folder)/config.json", overwrite: overwrite)
     try saveSafeTensors(
       parameters, metadata: ["format": "pt"], to: "\(folder)/\(stem).safetensors", overwrite: overwrite)
   }
@@ -191,6 +189,6 @@ func describe(_ error: any Error) -> String {
   case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
     return "\(place(context.codingPath)): \(context.debugDescription)"
   case DecodingError.dataCorrupted(let context): return context.debugDescription
-  default: return (error as NSError).localizedDescription
+  default: return error.systemReason
   }
 }

@@ -12,6 +12,10 @@ public final class UNet2DConditionModel {
   /// Is given each piece and how to run it, for measurements.
   public var watcher: PieceWatcher?
 
+  /// Of its weights.
+  public var dtype: DType { convIn.dtype }
+  public var device: Device { convIn.device }
+
   private let convIn: Conv2d
   private let timeProj: Timesteps
   private let timeEmbedding: TimestepEmbedding

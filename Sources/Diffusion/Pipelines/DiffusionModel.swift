@@ -79,8 +79,8 @@ public final class DiffusionModel {
   }
 
   /// The type in which U-Net and text encoders compute.
-  public var dtype: DType { stores["unet"]?.dtype ?? .float32 }
-  public var device: Device { stores["unet"]?.device ?? .cpu }
+  public var dtype: DType { unet.dtype }
+  public var device: Device { unet.device }
 }
 
 // MARK: what parts can be together

@@ -42,14 +42,19 @@ public struct Sampler: Sendable {
   ///
   /// - Parameters:
   ///   - noise: unit noise [N, ...], float32.
-  ///   - fresh: what ancestral samplers draw from.
+  ///   - fresh: what ancestral samplers draw from, with a generator for each sample; others need none.
   ///   - observer: sees the sample before each step and after the last one; what it throws ends the work.
   /// - Returns: [N, ...]
+  /// - Throws: `SamplingError.generators` for an ancestral sampler without them, and what denoiser and observer throw.
   public func sample(
-    _ denoiser: any Denoiser, noise: Tensor, plan: SamplingPlan, fresh: NoiseSource = NoiseSource([]),
+    _ denoiser: any Denoiser, noise: Tensor, plan: SamplingPlan, fresh: NoiseSource? = nil,
     observer: SamplingObserver? = nil
   ) throws -> Tensor {
-    try withoutGrad {
+    let fresh = fresh ?? NoiseSource([])
+    guard !isAncestral || fresh.generators.count == noise.dim(0) else {
+      throw SamplingError.generators(fresh.generators.count, samples: noise.dim(0), sampler: name)
+    }
+    return try withoutGrad {
       let observed = ObservedDenoiser(denoiser, steps: plan.steps.count, observer)
       let sample = try method(observed, noise * plan.initialScale, plan.steps, fresh)
       try observer?(SamplingState(step: plan.steps.count, total: plan.steps.count, sample: sample))
@@ -112,8 +117,7 @@ public struct NoiseSource {
   }
 
   func callAsFunction(like sample: Tensor) -> Tensor {
-    precondition(generators.count == sample.dim(0), "\(generators.count) generators for \(sample.dim(0)) samples")
-    return self(Array(sample.shape.dropFirst()), device: sample.device)
+    self(Array(sample.shape.dropFirst()), device: sample.device)
   }
 }
 
@@ -121,6 +125,7 @@ public struct NoiseSource {
 public enum SamplingError: Error, CustomStringConvertible, Equatable {
   case unknownSampler(String, known: [String])
   case steps(Int, limit: Int)
+  case generators(Int, samples: Int, sampler: String)
 
   public var description: String {
     switch self {
@@ -128,6 +133,8 @@ public enum SamplingError: Error, CustomStringConvertible, Equatable {
       "there is no sampler \"\(name)\"; choose one of \(known.joined(separator: ", "))"
     case .steps(let steps, let limit):
       "\(steps) steps are not possible; choose a number from 1 to \(limit), the model's number of training timesteps"
+    case .generators(let count, let samples, let sampler):
+      "\(sampler) adds fresh noise in each step: expected a generator for each of \(samples) samples, found \(count)"
     }
   }
 }
