@@ -9,14 +9,14 @@ import Testing
     "toybox train", "toybox sheet", "toybox examples", "predict",
   ]
 
-  /// To accept a change: `ziplora toybox train --help > "Tests/CommandTests/Help/ziplora toybox train.txt"`.
+  /// To accept a change: `ziplora toybox train --help > Tests/CommandTests/Help/toybox-train.txt`.
   @Test(arguments: commands)
   func helpIsAsWritten(_ command: String) throws {
     let words = command.split(separator: " ").map(String.init)
     let help = try Binary.run(words + ["--help"])
     #expect(help.status == 0)
     #expect(help.errors == "")
-    let file = (["ziplora"] + words).joined(separator: " ") + ".txt"
+    let file = (words.isEmpty ? "ziplora" : words.joined(separator: "-")) + ".txt"
     let expected = try String(contentsOfFile: "\(repository)/Tests/CommandTests/Help/\(file)", encoding: .utf8)
     #expect(help.output == expected)
   }

@@ -4,33 +4,33 @@ import TestHub
 import Testing
 
 @Suite(.onOwnThreads) struct HubTests {
-  private let cache: TemporaryCache
-  private let model = FakeModel()
+  let cache: TemporaryCache
+  let model = FakeModel()
   init() throws { cache = try TemporaryCache() }
 
   /// A server that answers as the hub does but where the test says otherwise.
-  private func server(
+  func server(
     _ exception: @escaping @Sendable (_ request: Request, _ count: Int) -> Answer? = { _, _ in nil }
   ) throws -> ScriptedServer {
     try ScriptedServer { [model] in exception($0, $1) ?? model.answer($0) }
   }
 
-  private func fetch(
+  func fetch(
     _ server: ScriptedServer, _ selection: HubSelection = .pipeline(variant: nil), token: String? = nil
   ) async throws -> String {
     try await cache.hub(server, token: token).snapshot(of: FakeModel.id, selection)
   }
 
   /// The message of a fetch that fails.
-  private func failure(
+  func failure(
     _ server: ScriptedServer, _ selection: HubSelection = .pipeline(variant: nil), token: String? = nil
   ) async throws -> String {
     try await #require(throws: HubError.self) { try await fetch(server, selection, token: token) }.description
   }
 
-  private func isWhole() throws -> Bool { try FakeModel.needed.allSatisfy { try cache.bytes($0) == model.files[$0] } }
+  func isWhole() throws -> Bool { try FakeModel.needed.allSatisfy { try cache.bytes($0) == model.files[$0] } }
 
-  private static let large = FakeModel.path(of: FakeModel.large)
+  static let large = FakeModel.path(of: FakeModel.large)
 
   // MARK: what is fetched, and where it goes
 
@@ -174,63 +174,6 @@ import Testing
   }
 
   // MARK: servers as they are
-
-  @Test("connections that are cut go on where they ended")
-  func cuts() async throws {
-    let server = try server { [model] request, count in
-      guard request.path == Self.large, count < 7 else { return nil }
-      var answer = model.answer(request)
-      answer.headers["Content-Length"] = "\(answer.body.count)"
-      answer.body = Array(answer.body.prefix(6000))
-      answer.cut = true
-      return answer
-    }
-    _ = try await fetch(server)
-    #expect(try isWhole())
-    let ranges = server.requests.filter { $0.path == Self.large }.map { $0.headers["range"] }
-    #expect(ranges.count == 8 && ranges[0] == nil)
-    #expect(ranges.dropFirst().allSatisfy { $0 != nil })
-  }
-
-  @Test("a download that was stopped goes on in the next run, and a broken rest is fetched anew")
-  func resumption() async throws {
-    let broken = try server { request, _ in request.path == Self.large ? Answer(status: 403) : nil }
-    _ = try await failure(broken)
-    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
-    let content = model.files[FakeModel.large]!
-    try Data(content.prefix(30_000)).write(to: URL(filePath: partial))
-    let server = try server()
-    _ = try await fetch(server)
-    #expect(server.requests.first { $0.path == Self.large }?.headers["range"] == "bytes=30000-")
-    #expect(try isWhole())
-
-    let other = try TemporaryCache()
-    try FileManager.default.createDirectory(atPath: "\(other.model)/blobs", withIntermediateDirectories: true)
-    try Data(content.prefix(30_000).reversed())
-      .write(to: URL(filePath: "\(other.model)/blobs/\(model.hash(FakeModel.large)).incomplete"))
-    _ = try await other.hub(server).snapshot(of: FakeModel.id, .pipeline(variant: nil))
-    #expect(try other.bytes(FakeModel.large) == content)
-  }
-
-  @Test("a server without ranges, and one that sends another part, make the download begin again", arguments: [200, 206, 416])
-  func ranges(status: Int) async throws {
-    let server = try server { [model] request, count in
-      guard request.path == Self.large, count < 2 else { return nil }
-      let content = model.files[FakeModel.large]!
-      if count == 0 {
-        return Answer(headers: ["Content-Length": "\(content.count)"], body: Array(content.prefix(100)), cut: true)
-      }
-      switch status {
-      case 200: return Answer(body: content)
-      case 206:
-        return Answer(
-          status: 206, headers: ["Content-Range": "bytes 7-\(content.count - 1)/\(content.count)"], body: Array(content[7...]))
-      default: return Answer(status: status)
-      }
-    }
-    _ = try await fetch(server)
-    #expect(try isWhole())
-  }
 
   @Test("a redirection to another host is followed without the token")
   func redirection() async throws {
@@ -394,30 +337,5 @@ import Testing
     }
     #expect(unreachable.description.contains("could not be reached"))
     #expect(unreachable.description.contains("hf download org/tiny --revision main vae/config.json"))
-  }
-
-  @Test("a download that is asked to stop stops, and keeps what came")
-  func stopping() async throws {
-    let server = try server { [model] request, _ in
-      guard request.path == Self.large else { return nil }
-      // Ends in the middle: the next try would be in a minute.
-      var answer = model.answer(request)
-      answer.headers["Content-Length"] = nil
-      answer.body = Array(answer.body.prefix(10_000))
-      answer.cut = true
-      return answer
-    }
-    let hub = Hub(HubEnvironment(cache: cache.path, endpoint: server.address), backoff: .seconds(60))
-    // In a task of its own: the test's must not be cancelled.
-    let download = Task {
-      try await hub.snapshot(of: FakeModel.id, .pipeline(variant: nil)) { progress in
-        #expect(progress.total > 50_000)
-        if progress.bytes > 5000 { withUnsafeCurrentTask { $0?.cancel() } }
-      }
-    }
-    await #expect(throws: CancellationError.self) { try await download.value }
-    let partial = "\(cache.model)/blobs/\(model.hash(FakeModel.large)).incomplete"
-    let kept = try Data(contentsOf: URL(filePath: partial))
-    #expect(!kept.isEmpty && kept == Data(model.files[FakeModel.large]!.prefix(kept.count)))
   }
 }
