@@ -8,7 +8,7 @@ let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// Of programs: a model's pass asks for thousands of large blocks, and glibc's malloc takes up to a twelfth of its time (Docs/SPEED.md).
+/// Of programs: a training step asks for thousands of large blocks, and glibc's malloc takes a twelfth of its time (Docs/SPEED.md).
 let allocator: [LinkerSetting] = [.linkedLibrary("tcmalloc_minimal", .when(platforms: [.linux]))]
 
 let package = Package(
@@ -64,6 +64,7 @@ let package = Package(
     .target(
       name: "Tokenization",
       dependencies: [
+        "SafeTensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
       ],
@@ -124,6 +125,7 @@ let package = Package(
     .target(
       name: "Hub",
       dependencies: [
+        "SafeTensors",
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "NIOCore", package: "swift-nio"),

@@ -63,10 +63,15 @@ def destination(name):
     return "licenses/{}/{}".format(*licence.groups()) if licence else None
 
 
+def holds_torch(path):
+    return os.path.basename(path).startswith("torch-")
+
+
 def check_checksum(path):
     expected = KNOWN_SHA256.get(os.path.basename(path))
     if expected is None:
-        print("bootstrap: {}: checksum unknown, version verified".format(os.path.basename(path)))
+        name = os.path.basename(path)
+        print("bootstrap: {}: checksum unknown, {}".format(name, "version verified" if holds_torch(path) else "not verified"))
         return
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -90,7 +95,7 @@ def check_version(wheel, expected):
 def unpack(path, version, folder):
     try:
         with zipfile.ZipFile(path) as wheel:
-            if os.path.basename(path).startswith("torch-"):
+            if holds_torch(path):
                 check_version(wheel, version)
             check_checksum(path)
             for member in wheel.infolist():

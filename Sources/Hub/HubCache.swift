@@ -1,4 +1,5 @@
 internal import Foundation
+internal import SafeTensors
 
 #if canImport(Darwin)
   internal import Darwin
@@ -109,7 +110,7 @@ struct HubCache: Sendable {
     do {
       try commit.write(toFile: path, atomically: true, encoding: .utf8)
     } catch {
-      throw unwritable(path, error.localizedDescription)
+      throw unwritable(path, error.systemReason)
     }
   }
 
@@ -127,7 +128,7 @@ struct HubCache: Sendable {
     do {
       try Data().write(to: URL(filePath: path))
     } catch {
-      throw unwritable(path, error.localizedDescription)
+      throw unwritable(path, error.systemReason)
     }
   }
 
@@ -151,7 +152,7 @@ struct HubCache: Sendable {
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
-      throw unwritable(folder, error.localizedDescription)
+      throw unwritable(folder, error.systemReason)
     }
   }
 

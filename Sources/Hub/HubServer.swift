@@ -4,6 +4,7 @@ internal import Foundation
 internal import NIOCore
 internal import NIOFoundationCompat
 internal import NIOHTTP1
+internal import SafeTensors
 
 #if canImport(Darwin)
   internal import Darwin
@@ -238,14 +239,14 @@ private final class PartialFile {
   private func digest(_ hash: inout some HashFunction) throws -> String {
     try handle.seek(toOffset: 0)
     while let piece = try handle.read(upToCount: 1 << 22), !piece.isEmpty { hash.update(data: piece) }
-    return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    return hash.finalize().map(hexadecimal).joined()
   }
 
   private func writing(_ body: () throws -> Void) throws {
     do {
       try body()
     } catch {
-      throw HubError(id: id, reason: .unwritable(path: path, reason: error.localizedDescription))
+      throw HubError(id: id, reason: .unwritable(path: path, reason: error.systemReason))
     }
   }
 }

@@ -1,5 +1,6 @@
 public import Foundation
 internal import OrderedCollections
+internal import SafeTensors
 
 extension CLIPTokenizer {
   /// Writes the folder that diffusers pipelines and transformers' `CLIPTokenizer` load: `vocab.json` and `merges.txt`,
@@ -20,7 +21,7 @@ extension CLIPTokenizer {
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     } catch {
-      throw .inaccessibleFile(path: folder.path, reason: error.localizedDescription)
+      throw .inaccessibleFile(path: folder.path, reason: error.systemReason)
     }
     for (name, text) in files {
       let url = folder.appending(path: name)
@@ -30,7 +31,7 @@ extension CLIPTokenizer {
       do {
         try Data(text.utf8).write(to: url, options: .atomic)
       } catch {
-        throw .inaccessibleFile(path: url.path, reason: error.localizedDescription)
+        throw .inaccessibleFile(path: url.path, reason: error.systemReason)
       }
     }
   }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import SafeTensors
 
 /// File names of a tokenizer folder, as transformers and diffusers write them.
 enum TokenizerFile {
@@ -139,7 +140,7 @@ struct TokenizerFolder {
     do {
       return try Data(contentsOf: url.appending(path: name))
     } catch {
-      throw .inaccessibleFile(path: path(name), reason: error.localizedDescription)
+      throw .inaccessibleFile(path: path(name), reason: error.systemReason)
     }
   }
 
