@@ -10,6 +10,9 @@ public struct LowRankFactors {
   public let up: Tensor
   public let alpha: Double
 
+  /// - Parameters:
+  ///   - down: [r, in] or [r, in, k, k], r > 0. Anything that `up` does not follow is a programmer's error and traps.
+  ///   - up: [out, r] or [out, r, 1, 1].
   public init(down: Tensor, up: Tensor, alpha: Double) {
     // Placeholders of failed operations follow nothing.
     precondition(
@@ -68,6 +71,7 @@ public struct LowRankFactors {
   /// One that holds the numbers of both halves.
   var dtype: DType { down.dtype.joined(with: up.dtype) }
 
+  /// Both halves in that type and place; alpha is a number of Swift's.
   public func to(dtype: DType, device: Device) -> LowRankFactors {
     LowRankFactors(down: down.to(dtype: dtype, device: device), up: up.to(dtype: dtype, device: device), alpha: alpha)
   }

@@ -74,12 +74,14 @@ public final class Attachment {
       })
   }
 
+  /// Adds the branches to the model's layers until `detach`; attached ones stay as they are. `whileAttached` does both.
   public func attach() {
     guard !isAttached else { return }
     for place in places { place.projection.branches.append(place.branch) }
     isAttached = true
   }
 
+  /// Takes its own branches off the layers again, whatever others they have.
   public func detach() {
     guard isAttached else { return }
     for place in places { place.projection.branches.removeAll { $0 === place.branch } }

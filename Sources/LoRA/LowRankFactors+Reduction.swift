@@ -106,7 +106,8 @@ extension LowRankFactors {
   /// weight, ΔW itself is decomposed.
   ///
   /// - Parameters:
-  ///   - limit: what `up` and `down` are made of. B and A are multiplied once each, with matrices of that many columns.
+  ///   - limit: how many singular values go into `up` and `down`; `all` has every one. B and A are multiplied once each, with
+  ///     matrices of that many columns.
   ///   - dtype: of these two products, where it holds what they take, else 64 bits. In 32 bits ΔW loses what rounding B and A to
   ///     32 bits loses, at less than half the time; what is to be orthogonal is asked for in 64.
   func singularValues(_ limit: RankLimit, in dtype: DType = .float64) -> SingularValues {

@@ -43,11 +43,12 @@ public struct MergePlan: Sendable {
   ) -> MergerCoefficients {
     var vectors: OrderedDictionary<String, MergerCoefficients.Vectors> = [:]
     for path in zipped {
-      let weight = projections?[path]?.weight
-      let dtype: DType = weight?.dtype == .float64 ? .float64 : .float32
+      let projection = projections?[path]
+      let dtype: DType = projection?.dtype == .float64 ? .float64 : .float32
       for (index, input) in inputs.enumerated() {
         guard let factors = input.adapter.factors[path] else { continue }
-        vectors[path, default: [:]][index] = Tensor.full([factors.inputs], value, dtype: dtype, device: weight?.device ?? .cpu)
+        vectors[path, default: [:]][index] = Tensor.full(
+          [factors.inputs], value, dtype: dtype, device: projection?.device ?? .cpu)
       }
     }
     return MergerCoefficients(vectors)

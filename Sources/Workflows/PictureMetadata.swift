@@ -2,6 +2,7 @@ internal import Diffusion
 internal import Foundation
 internal import Images
 internal import LoRA
+internal import Merging
 internal import SafeTensors
 
 /// What a picture says about itself in PNG text chunks: `parameters` as A1111 and what reads its pictures know it, and
@@ -64,15 +65,13 @@ struct PictureMetadata {
 
   /// A1111: modules/processing.py create_infotext.
   private static func parameters(_ record: Record) -> String {
-    let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\(shortest($0.weight))>" }.joined()
+    let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\($0.weight.shortest)>" }.joined()
     let negative = record.negativePrompt.map { "Negative prompt: \($0)\n" } ?? ""
     return """
       \(record.prompt)\(loras)
-      \(negative)Steps: \(record.steps), Sampler: \(record.sampler), CFG scale: \(shortest(record.guidance)), \
+      \(negative)Steps: \(record.steps), Sampler: \(record.sampler), CFG scale: \(record.guidance.shortest), \
       Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(record.base), \
       Version: ziplora \(record.version)
       """
   }
-
-  private static func shortest(_ number: Double) -> String { Int(exactly: number).map(String.init) ?? "\(number)" }
 }

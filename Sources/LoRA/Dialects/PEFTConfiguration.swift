@@ -158,10 +158,8 @@ enum JSONField: Encodable {
 
   /// The same for the same value.
   var text: String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     // Numbers are finite and keys are texts, so nothing can fail.
-    return String(decoding: (try? encoder.encode(self)) ?? Data(), as: UTF8.self)
+    (try? JSONText.pretty(self)) ?? ""
   }
 
   init(_ value: JSONValue) {

@@ -74,7 +74,7 @@ public struct ZipOptions: Codable, Sendable, Equatable {
 
 /// How an update of the coefficients follows from the gradient.
 public enum ZipOptimizer: String, Codable, CaseIterable, Sendable {
-  /// Adam (arXiv 1412.6980), the paper's.
+  /// Adam (arXiv 1412.6980); the paper names no optimizer.
   case adam
   /// Every coefficient moves by the learning rate against the sign of its gradient (arXiv 1802.04434). In a handful of updates
   /// Adam's means are mostly the first gradient; five of these do what eight of Adam's do (Docs/SPEED.md).

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import OrderedCollections
 internal import Torch
 
@@ -65,12 +64,4 @@ public struct ZipProgress: Sendable {
     secondsLeft = Double(steps - record.step) * record.seconds
     self.warnings = warnings
   }
-}
-
-extension Double {
-  /// Three significant digits, for messages.
-  var formatted: String { String(format: "%.3g", self) }
-
-  /// As the command line takes it, with every digit: a seed has no point.
-  var shortest: String { Int(exactly: self).map(String.init) ?? "\(self)" }
 }

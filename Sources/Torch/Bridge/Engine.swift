@@ -2,7 +2,7 @@ internal import CTorch
 
 /// What belongs to the whole process.
 ///
-/// glibc's malloc maps each large tensor anew, and the page faults cost a tenth of the time of a model's pass. A program on Linux does
+/// glibc's malloc maps each large tensor anew, and the page faults cost a twelfth of the time of a training step. A program on Linux does
 /// well to link another one, as `ziplora` does (`tcmalloc_minimal`).
 public enum Engine {
   /// libtorch's version, such as `2.13.0`.

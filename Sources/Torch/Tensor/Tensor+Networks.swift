@@ -77,6 +77,7 @@ extension Tensor {
     call(Ops.upsampleBicubic, .tensor(self), .ints([height, width]), .bool(false), .none)
   }
 
+  /// Means of squares of `size` by `size` of x [N, C, H, W], side by side: [N, C, H / size, W / size].
   public func averagePooled(_ size: Int) -> Tensor { call(Ops.averagePool, .tensor(self), .ints([size, size])) }
 
   /// Zeros (or `value`) around the last two axes.

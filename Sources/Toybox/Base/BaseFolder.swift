@@ -22,7 +22,7 @@ struct BaseFolder {
     }
     var vae: AutoencoderKL.Configuration = try Self.configuration(BaseConfiguration.vae)
     vae.scalingFactor = scalingFactor
-    try write("vae", try Self.json(vae), autoencoder.store, "diffusion_pytorch_model")
+    try write("vae", try JSONText.pretty(vae), autoencoder.store, "diffusion_pytorch_model")
     try write("unet", architecture.unet, base.unetStore, "diffusion_pytorch_model")
     for encoder in base.textEncoders { try write(encoder.folder, encoder.configuration, encoder.store, "model") }
     try FileManager.default.createDirectory(atPath: "\(path)/scheduler", withIntermediateDirectories: true)
@@ -58,11 +58,5 @@ struct BaseFolder {
     try write("dino", BaseConfiguration.dino, dino.store, "model")
     try AtomicFile.write(
       BaseConfiguration.dinoPreprocessor + "\n", to: "\(path)/dino/preprocessor_config.json", overwrite: true)
-  }
-
-  static func json(_ value: some Encodable) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 }

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import SafeTensors
 internal import Torch
 public import Training
 
@@ -71,9 +71,7 @@ extension BaseRecipe {
     get throws {
       var same = self
       (same.previewEvery, same.evaluationPictures, same.evaluationSeed) = (0, 0, 0)
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = .sortedKeys
-      return String(decoding: try encoder.encode(same), as: UTF8.self)
+      return try JSONText.compact(same)
     }
   }
 

@@ -10,8 +10,8 @@ struct ModelCard {
   let losses: OrderedDictionary<String, [Float]>
 
   func write(to folder: String) throws {
-    try AtomicFile.write(try BaseFolder.json(recipe) + "\n", to: "\(folder)/recipe.json", overwrite: true)
-    try AtomicFile.write(try BaseFolder.json(evaluation) + "\n", to: "\(folder)/evaluation.json", overwrite: true)
+    try AtomicFile.write(try JSONText.pretty(recipe) + "\n", to: "\(folder)/recipe.json", overwrite: true)
+    try AtomicFile.write(try JSONText.pretty(evaluation) + "\n", to: "\(folder)/evaluation.json", overwrite: true)
     try AtomicFile.write(log, to: "\(folder)/training-log.csv", overwrite: true)
     try AtomicFile.write(text, to: "\(folder)/README.md", overwrite: true)
   }
