@@ -1,7 +1,7 @@
 # Each target first sets up what it needs; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build example test test-bootstrap demo format lint goldens check-consumers bench bench-convergence bench-growth bench-svd
+.PHONY: help bootstrap build example test test-bootstrap demo format lint docs goldens check-consumers bench bench-convergence bench-growth bench-svd
 .PHONY: reproduce-quick reproduce
 .PHONY: fuzzer fuzz fuzz-corpus clean distclean
 
@@ -75,6 +75,9 @@ format: ## format the Swift sources in place
 
 lint: ## check the format of the Swift sources; a warning is an error
 	swift format lint --strict --recursive --parallel $(swift_sources)
+
+docs: build ## build the documentation of every module as DocC; a link that leads nowhere is an error
+	Scripts/docs.sh
 
 goldens: ## make the tests' reference values again, with pinned Python packages in .venv-goldens
 	Scripts/goldens/run.sh
