@@ -57,6 +57,9 @@ public struct LowRankFactors {
     return LowRankFactors(down: wide.down, up: wide.up * (self.alpha / alpha), alpha: alpha).balanced
   }
 
+  /// The largest magnitude in either half.
+  var largest: Double { Swift.max(down.abs().max().item(), up.abs().max().item()) }
+
   /// The same ΔW with halves whose largest numbers are alike, which 16 bits hold best; exactly, as a power of two goes from one
   /// half to the other.
   var balanced: LowRankFactors {

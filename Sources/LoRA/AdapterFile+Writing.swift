@@ -27,16 +27,17 @@ extension AdapterFile {
     for (stem, module) in stems {
       let factors = layers[stem]!
       let target = dtype ?? dtypes[module] ?? adapter.factors[module]!.dtype
+      guard factors.isFinite else { throw AdapterFileError(path, .notFinite(stem)) }
       let stored = try withTorchErrors {
         // bfloat16 has numbers that are too small for float16.
-        (target.byteCount <= 2 && target != factors.dtype ? factors.balanced : factors).to(dtype: target, device: .cpu)
-      }
-      guard stored.isFinite else {
-        throw AdapterFileError(path, .notWritable(stem, dtype: stored.down.dtype, wasFinite: factors.isFinite))
-      }
-      let largest = max(stored.down.abs().max().item(), stored.up.abs().max().item())
-      guard largest <= LayerReader.largestNumber else {
-        throw AdapterFileError(path, .beyondReading(stem, largest, limit: LayerReader.largestNumber))
+        let changesType = target.byteCount <= 2 && target != factors.dtype
+        let balanced = changesType || factors.largest > LayerReader.largestNumber ? factors.balanced : factors
+        let stored = balanced.to(dtype: target, device: .cpu)
+        guard stored.largest <= LayerReader.largestNumber else {
+          let largest = stored.isFinite ? stored.largest : balanced.largest
+          throw AdapterFileError(path, .beyondReading(stem, largest, limit: LayerReader.largestNumber))
+        }
+        return stored
       }
       tensors[dialect.key(stem, .down)] = stored.down
       tensors[dialect.key(stem, .up)] = stored.up

@@ -13,7 +13,8 @@ public struct AdapterFileError: Error, CustomStringConvertible {
     case defects([Defect], dialect: String)
     /// No layer fits, or some have other shapes than the model's.
     case otherBase([Defect], of: Int, file: BaseFamily?, base: BaseFamily?)
-    case notWritable(String, dtype: DType, wasFinite: Bool)
+    /// Numbers that no file may hold.
+    case notFinite(String)
     /// Numbers that no reader takes for a LoRA's.
     case beyondReading(String, Double, limit: Double)
     case metadata(MetadataError)
@@ -142,10 +143,7 @@ public struct AdapterFileError: Error, CustomStringConvertible {
         : "not made for this base model (\(defects.count) of \(count) layers do not fit):" + list(defects.map(\.description))
           + "\nThe LoRA looks like \(file?.description ?? "nothing known"), the base model is "
           + "\(base?.description ?? "nothing known")."
-    case .notWritable(let module, let dtype, let wasFinite):
-      wasFinite
-        ? "\(module) has numbers too large for \(dtype); write bfloat16 or float32 instead"
-        : "\(module) holds infinite numbers or NaN; it cannot be written"
+    case .notFinite(let module): "\(module) holds infinite numbers or NaN; it cannot be written"
     case .beyondReading(let module, let number, let limit):
       "\(module) would hold \(number), and files are read with numbers up to \(limit); give it a smaller weight"
     case .metadata(let error): "\(error)"

@@ -205,6 +205,12 @@ import Torch
         #"{"unet.alpha_pattern": {"^mid_block.attentions.0.transformer_blocks.0.attn1.to_q": 2}, "unet.lora_alpha": 8}"#)
         == [2, 8, 4])
     #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn[12]\\.to_(q|k)": 3}}"#) == [3, 3, 4])
+    // The dot is any character, and ^ the beginning, as for Python's re.
+    #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn2.to.k": 3}}"#) == [8, 3, 4])
+    #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_.": 3}}"#) == [3, 3, 4])
+    #expect(try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn..to_q": 3}}"#) == [3, 8, 4])
+    #expect(
+      try alphas(#"{"unet.lora_alpha": 8, "unet.alpha_pattern": {"^to_q": 3, "ttn1.to_q": 3, "n2.to_k": 3}}"#) == [8, 8, 4])
     // The first that fits, in the file's order.
     #expect(try alphas(#"{"unet.alpha_pattern": {"to_k": 3, "attn2.to_k": 5}, "unet.r": 4}"#)[1] == 3)
     #expect(try alphas(#"{"unet.alpha_pattern": {"attn2\\.to_k": 5, "to_k": 3}, "unet.r": 4}"#)[1] == 5)

@@ -5,16 +5,17 @@ internal import SafeTensors
 /// What a LoraConfig, LoHaConfig or LoKrConfig of peft says about alphas (peft: tuners/lora/config.py, tuners/loha/config.py,
 /// tuners/lokr/config.py; tuners/lora/model.py and utils/other.py get_pattern_key).
 struct PEFTConfiguration {
-  /// A module path or its ending; peft also takes regular expressions.
+  /// A regular expression that a module path, or its ending behind a dot, must match.
   private enum Pattern {
-    case ending(String)
+    /// Without any sign of expressions but the dot, which stands for any character, and ^ at the beginning (`isWhole`). Files have
+    /// one for each of hundreds of layers.
+    case plain([Unicode.Scalar], isWhole: Bool)
     case expression(ModulePattern)
 
     init(_ text: String, of field: String, key: String) throws(MetadataError) {
-      // diffusers anchors a full path with ^, which for a full path means the same as an ending.
-      let plain = text.hasPrefix("^") ? String(text.dropFirst()) : text
+      let plain = text.hasPrefix("^") ? text.dropFirst() : text[...]
       if plain.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) {
-        self = .ending(plain)
+        self = .plain(Array(plain.unicodeScalars), isWhole: plain.count < text.count)
       } else if let expression = ModulePattern(text) {
         self = .expression(expression)
       } else {
@@ -27,9 +28,18 @@ struct PEFTConfiguration {
 
     func matches(_ module: String) -> Bool {
       switch self {
-      case .ending(let ending): module == ending || module.hasSuffix(".\(ending)")
-      case .expression(let expression): expression.matches(module)
+      case .plain(let pattern, let isWhole):
+        // What diffusers writes with ^ is the path in the model of its day, which may have begun with text_model or not.
+        let names = isWhole ? ModuleNames.textEncoderNames(module) : [module]
+        return names.contains { Self.isEnding(pattern, of: Array($0.unicodeScalars), isWhole: isWhole) }
+      case .expression(let expression): return expression.matches(module)
       }
+    }
+
+    private static func isEnding(_ pattern: [Unicode.Scalar], of module: [Unicode.Scalar], isWhole: Bool) -> Bool {
+      let start = module.count - pattern.count
+      guard start == 0 || start > 0 && !isWhole && module[start - 1] == "." else { return false }
+      return zip(pattern, module[start...]).allSatisfy { $0 == "." || $0 == $1 }
     }
   }
 
