@@ -54,14 +54,25 @@ package struct AdapterFiles {
           layers differently; \(remedy)
           """)
       }
-      guard other.layers.keys.contains(where: { files[0].layers[$0] != nil }) else {
+      let (mine, theirs) = (parts(of: files[0]), parts(of: other))
+      let shared = mine.filter { theirs[$0.key] != nil }
+      // Of a part that both change under no common name, one may have another program's names.
+      let apart = shared.first { part, names in theirs[part]!.allSatisfy { !names.contains($0) } }
+      if let (part, names) = apart ?? (shared.isEmpty ? mine.elements.first : nil) {
         throw SettingError(
           """
-          \(files[0].path) and \(other.path) have no name of a layer in common, such as \(files[0].layers.keys[0]) and \
-          \(other.layers.keys[0]); \(remedy)
+          \(files[0].path) and \(other.path) have no name of a layer in common\(part.isEmpty ? "" : " in \(part.dropLast())"), such as \
+          \(names[0]) and \((theirs[part] ?? other.layers.keys)[0]); \(remedy)
           """)
       }
     }
+  }
+
+  /// The names of its layers by the part of the model that they begin with; those that name none are one part.
+  private static func parts(of file: AdapterFile) -> OrderedDictionary<String, OrderedSet<String>> {
+    let known = ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"] + Component.allCases.map { "\($0.rawValue)." }
+    return OrderedDictionary(grouping: file.layers.keys) { name in known.first(where: name.hasPrefix) ?? "" }
+      .mapValues { OrderedSet($0) }
   }
 
   /// What the files are called in reports and metadata, with numbers where they are called alike.
@@ -96,7 +107,7 @@ package struct AdapterFiles {
         throw SettingError(
           """
           --dialect \(wanted): \(files[0].path) is in the dialect \(dialect.name), and only a base model tells what its \
-          layers are called in another; give it with --base, or leave --dialect out
+          layers are called in another; leave --dialect out, and let ziplora convert --base rewrite the result
           """)
       }
       output.dialect = nil

@@ -184,7 +184,21 @@ import Workflows
       "the LoRAs are for different base models: 8x8 changes a weight [8, 8], 16x8 changes a weight [16, 8]")
     try expectFailure(
       ["merge", "--method", "ties", "--lora", other, "--lora", stranger],
-      "have no name of a layer in common, such as unet.mid_block.attentions.0.proj_in and")
+      "have no name of a layer in common in unet, such as unet.mid_block.attentions.0.proj_in and")
+    // One text encoder's names in common, and of the U-Net's layers those of the original and of diffusers.
+    let spelt = try ["lora_unet_middle_block_1_proj_in", "lora_unet_mid_block_attentions_0_proj_in"].map { stem in
+      let file = sources("\(stem).safetensors")
+      let tensors = [stem, "lora_te1_text_model_encoder_layers_0_mlp_fc1"].reduce(into: OrderedDictionary<String, Tensor>()) {
+        $0["\($1).lora_down.weight"] = .ones([1, 8])
+        $0["\($1).lora_up.weight"] = .ones([8, 1])
+      }
+      try saveSafeTensors(tensors, to: file)
+      return file
+    }
+    try expectFailure(
+      ["merge", "--method", "direct", "--lora", spelt[0], "--lora", spelt[1]],
+      "have no name of a layer in common in lora_unet, such as lora_unet_middle_block_1_proj_in and lora_unet_mid_block_attentions_0"
+    )
     try expectFailure(
       ["merge", "--method", "b-lora", "--lora", other, "--lora", other],
       "the method b-lora leaves nothing of these LoRAs")
