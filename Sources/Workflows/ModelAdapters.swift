@@ -1,6 +1,7 @@
 internal import Diffusion
 internal import LoRA
 internal import Merging
+internal import OrderedCollections
 internal import Training
 
 extension DiffusionModel {
@@ -12,7 +13,26 @@ extension DiffusionModel {
     let names = ModuleNames(projections)
     let readings = try files.map { try $0.reading(for: names, weights: projections) }
     ProgressReport.losses(of: readings, from: files, to: progress)
+    let doubts = files.flatMap(doubts)
+    if !doubts.isEmpty { _ = progress(ProgressReport(phase: "reading LoRAs", step: 1, total: 1, warnings: doubts)) }
     return readings.map(\.adapter)
+  }
+
+  /// What a LoRA says it was trained with (sd-scripts) and will not meet here.
+  private func doubts(about file: AdapterFile) -> [String] {
+    var doubts: [String] = []
+    // SDXL's states are those before the last layer anyway.
+    if textEncoders.count == 1, let skip = file.metadata["ss_clip_skip"].flatMap(Int.init), skip > 1 {
+      doubts.append(
+        "\(file.path): was trained with clip skip \(skip) (ss_clip_skip), and the text is read to the last layer here; it may act "
+          + "otherwise than where it was trained")
+    }
+    if file.metadata["ss_v_parameterization"] == "True", schedule.configuration.predictionType != .velocity {
+      doubts.append(
+        "\(file.path): was trained for a base that predicts v (ss_v_parameterization), and this one predicts noise; say so with "
+          + "--prediction-type if the base does")
+    }
+    return doubts
   }
 }
 

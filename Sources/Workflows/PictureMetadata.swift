@@ -51,7 +51,7 @@ struct PictureMetadata {
     var record = record
     record.prompt = source.prompt
     (record.width, record.height, record.seed) = (image.width, image.height, source.seed)
-    return [("parameters", Self.parameters(record)), (Self.key, try JSONText.compact(record))]
+    return [("parameters", try Self.parameters(record)), (Self.key, try JSONText.compact(record))]
   }
 
   /// The prompt that a picture made here says it shows; nil for any other file.
@@ -63,15 +63,27 @@ struct PictureMetadata {
     return try? JSONDecoder().decode(Prompt.self, from: Data(record.value.utf8)).prompt
   }
 
-  /// A1111: modules/processing.py create_infotext.
-  private static func parameters(_ record: Record) -> String {
+  /// A1111: modules/processing.py create_infotext, infotext_utils.py quote.
+  private static func parameters(_ record: Record) throws -> String {
     let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\($0.weight.shortest)>" }.joined()
     let negative = record.negativePrompt.map { "Negative prompt: \($0)\n" } ?? ""
+    let base = record.base.contains { ",:\n".contains($0) } ? try JSONText.compact(record.base) : record.base
     return """
       \(record.prompt)\(loras)
-      \(negative)Steps: \(record.steps), Sampler: \(record.sampler), CFG scale: \(record.guidance.shortest), \
-      Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(record.base), \
+      \(negative)Steps: \(record.steps), Sampler: \(foreignName(ofSampler: record.sampler)), CFG scale: \(record.guidance.shortest), \
+      Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(base), \
       Version: ziplora \(record.version)
       """
+  }
+
+  /// As A1111 calls samplers (modules/sd_samplers_kdiffusion.py, sd_samplers_timesteps.py); by any other name it takes its first one.
+  private static func foreignName(ofSampler name: String) -> String {
+    switch name {
+    case Sampler.ddim.name: "DDIM"
+    case Sampler.euler.name: "Euler"
+    case Sampler.eulerAncestral.name: "Euler a"
+    case Sampler.dpmSolverMultistep.name: "DPM++ 2M, Schedule type: Karras"
+    default: name
+    }
   }
 }

@@ -256,7 +256,7 @@ import Workflows
       text[0].value == """
         ein Haus, größer <lora:kohya:0.5> <lora:12:30:1>
         Negative prompt: ugly
-        Steps: 2, Sampler: dpm++2m, CFG scale: 4.5, Seed: 8, Size: 40x56, Model: sdxl, Version: ziplora 0.1.0
+        Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, Seed: 8, Size: 40x56, Model: sdxl, Version: ziplora 0.1.0
         """)
     let settings = try #require(try JSONSerialization.jsonObject(with: Data(text[1].value.utf8)) as? [String: Any])
     #expect(settings["seed"] as? Int == 8)

@@ -177,4 +177,23 @@ import Workflows
     #expect(abs(try #require(Double(cells[cells.startIndex])) - own.reduce(0, +) / Double(own.count)) < 1e-3)
     #expect(cells.last == "-", "it has no layer with another")
   }
+
+  @Test("settings of a LoRA's training that are not met here are told", arguments: [("sdxl", 1), ("sd15", 2)])
+  func foreignTraining(base: String, doubts: Int) throws {
+    let (base, lora) = ("\(goldens)/pipelines/\(base)", folder("foreign.safetensors"))
+    let names = try Checkpoint(path: base).moduleNames
+    let (layer, shape) = try #require(names.shapes.first { $0.key.hasSuffix("attn1.to_q") })
+    let factors = LowRankFactors(down: .ones([1, shape[1]]), up: .zeros([shape[0], 1]), alpha: 1)
+    let metadata: OrderedDictionary = ["ss_clip_skip": "2", "ss_v_parameterization": "True"]
+    try AdapterFile.write(Adapter(factors: [layer: factors], metadata: metadata), to: lora, as: Dialects.kohya, for: names)
+    var told: [String] = []
+    let drawing = GenerateImages(
+      base: BaseModel(base), prompts: ["a cat"], loras: [WeightedFile(lora)], steps: 1, output: folder("foreign.png"))
+    _ = try drawing.run { report in
+      told += report.warnings
+      return true
+    }
+    #expect(told.count == doubts && told.last?.contains("was trained for a base that predicts v") == true, "\(told)")
+    #expect(doubts == 1 || told[0].contains("was trained with clip skip 2"), "\(told)")
+  }
 }
