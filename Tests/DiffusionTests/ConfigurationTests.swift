@@ -119,13 +119,27 @@ import Torch
       try AutoencoderKL(.init(latentsMean: [0, 0, 0]), WeightStore(.shapes).root)
     }
     #expect(statistics?.description.contains("latents_mean is [0.0, 0.0, 0.0], expected 4 numbers") == true)
-    let text = #expect(throws: ConfigurationError.self) {
-      try decode(CLIPTextModel.Configuration.self, #"{"architectures": ["CLIPModel"]}"#)
-    }
-    #expect(text?.description.contains(#"architectures is "CLIPModel", which is not supported"#) == true)
     let heads = #expect(throws: ConfigurationError.self) {
       try CLIPTextModel(.init(hiddenSize: 30, numAttentionHeads: 4), WeightStore(.shapes).root)
     }
     #expect(heads?.description == "hidden_size is 30, expected a multiple of num_attention_heads = 4, 1048576 at most")
+  }
+
+  @Test(
+    "which text encoder has a projection is the pipeline's to say, as in diffusers, whatever the part says of itself",
+    arguments: [
+      ("text_encoder", "CLIPModel"), ("text_encoder", "CLIPTextModelWithProjection"), ("text_encoder_2", "CLIPTextModel"),
+    ])
+  func architectures(part: String, name: String) throws {
+    let folder = try TemporaryFolder()
+    try FileManager.default.copyItem(atPath: "\(goldens)/pipelines/sdxl", toPath: folder("base"))
+    let file = folder("base/\(part)/config.json")
+    var fields = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: URL(filePath: file))) as? [String: Any])
+    fields["architectures"] = [name]
+    try JSONSerialization.data(withJSONObject: fields).write(to: URL(filePath: file))
+    let model = try DiffusionModel(folder: folder("base"))
+    #expect(model.textEncoders.map(\.model.configuration.withProjection) == [false, true])
+    #expect(
+      try Checkpoint(path: folder("base")).projectionShapes() == Checkpoint(path: "\(goldens)/pipelines/sdxl").projectionShapes())
   }
 }

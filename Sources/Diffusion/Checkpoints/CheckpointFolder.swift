@@ -1,5 +1,6 @@
 internal import OrderedCollections
 internal import Tokenization
+internal import Torch
 
 /// A whole text-to-image model in diffusers' layout: a folder for each of its parts.
 struct CheckpointFolder: Sendable {
@@ -100,7 +101,11 @@ extension CheckpointFolder: CheckpointLayout {
   }
 
   func textEncoderSource(_ index: Int, of family: ModelFamily) throws -> ModelSource<CLIPTextModel.Configuration> {
-    try part(family.textEncoders[index].encoder).textEncoderSource()
+    let parts = family.textEncoders[index]
+    var source = try part(parts.encoder).textEncoderSource()
+    // As in diffusers, the pipeline's class decides, and not what the part says of itself; a projection that is there is read.
+    source.configuration.withProjection = parts.hasProjection || source.weights.keys.contains("text_projection.weight")
+    return source
   }
 
   func tokenizer(_ index: Int, of family: ModelFamily, in folder: String?) throws -> (CLIPTokenizer, folder: String) {

@@ -3,7 +3,7 @@ public import Torch
 
 /// A network that can be loaded: what it is and where its weights are.
 public struct ModelSource<Configuration> {
-  public let configuration: Configuration
+  public internal(set) var configuration: Configuration
   /// Where the configuration stands, for messages.
   let file: String
   /// Opened, but not read.

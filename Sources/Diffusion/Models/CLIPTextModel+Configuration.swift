@@ -105,9 +105,9 @@ extension CLIPTextModel.Configuration: Codable {
   public init(from decoder: any Decoder) throws {
     try decoder.requireSupported(Self.fixed)
     let container = try decoder.container(keyedBy: CodingKeys.self)
-    let architectures: [Architecture] = try container.choices(.architectures, default: [.plain])
+    let architectures = try container.setting(.architectures, default: [String]())
     self.init(
-      withProjection: architectures.contains(.withProjection),
+      withProjection: architectures.contains(Architecture.withProjection.rawValue),
       vocabSize: try container.setting(.vocabSize, default: 49408),
       hiddenSize: try container.setting(.hiddenSize, default: 512),
       intermediateSize: try container.setting(.intermediateSize, default: 2048),

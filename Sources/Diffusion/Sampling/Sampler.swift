@@ -3,7 +3,7 @@ public import Torch
 /// A way from noise to a picture.
 ///
 /// A sampler is one short pure function of a denoiser, a sample, the levels to go through and a source of noise. To add one:
-/// a file beside this one and a line in `all`; help, menus and tests read the table.
+/// a file beside this one and a line in `all`; help and tests read the table.
 public struct Sampler: Sendable {
   public typealias Method =
     @Sendable (_ denoiser: any Denoiser, _ sample: Tensor, _ steps: [SamplingStep], _ noise: NoiseSource) throws -> Tensor
