@@ -11,6 +11,9 @@ public struct Estimate: Codable, Sendable, Equatable {
   /// Values that it was made of.
   public var count: Int
 
+  /// Percentiles of the means of few values are more certain of themselves than they should be, so they are expanded as those of few
+  /// parts are (`init(ofGroups:sharing:)`).
+  ///
   /// - Parameters:
   ///   - values: of pictures made independently of each other; to compare two models, the differences of pictures with the
   ///     same prompt and seed.
@@ -18,6 +21,7 @@ public struct Estimate: Codable, Sendable, Equatable {
   ///   - seed: of the drawing.
   public init(of values: [Double], resamples: Int = 10_000, seed: UInt64 = 0) {
     self.init(ofGroups: values.map { [$0] }, resamples: resamples, seed: seed)
+    if values.count > 1 { expand(parts: values.count) }
   }
 
   /// Of values in groups, such as pictures of several pairs of LoRAs, every group weighing the same.
@@ -96,7 +100,11 @@ public struct Estimate: Codable, Sendable, Equatable {
     }
     let mean = groups.reduce(0) { $0 + $1.reduce(0, +) / Double($1.count) } / Double(groups.count)
     self.init(mean: mean, resampled: means, count: groups.map(\.count).reduce(0, +))
-    let expansion = Self.expansion(parts: fewest)
+    expand(parts: fewest)
+  }
+
+  private mutating func expand(parts: Int) {
+    let expansion = Self.expansion(parts: parts)
     (low, high) = (mean - expansion * (mean - low), mean + expansion * (high - mean))
   }
 
@@ -104,13 +112,13 @@ public struct Estimate: Codable, Sendable, Equatable {
   private static func expansion(parts: Int) -> Double {
     let degrees = Double(parts - 1)
     let normal = 1.959964
-    // The first quantiles of Student's t from three parts on, and then its expansion by the degrees of freedom (Abramowitz and
+    // The first quantiles of Student's t from two parts on, and then its expansion by the degrees of freedom (Abramowitz and
     // Stegun 26.7.5), within .001.
-    let known = [4.3027, 3.1824, 2.7764, 2.5706, 2.4469]
+    let known = [12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469]
     func power(_ exponent: Double) -> Double { pow(normal, exponent) }
     let student =
-      parts - 3 < known.count
-      ? known[parts - 3]
+      parts - 2 < known.count
+      ? known[parts - 2]
       : normal + (power(3) + normal) / (4 * degrees)
         + (5 * power(5) + 16 * power(3) + 3 * normal) / (96 * pow(degrees, 2))
         + (3 * power(7) + 19 * power(5) + 17 * power(3) - 15 * normal) / (384 * pow(degrees, 3))

@@ -17,6 +17,17 @@ import Torch
     #expect(Estimate(of: values, seed: 1) != estimate)
   }
 
+  @Test("of few values the interval is as wide as Student's t says", arguments: [(2, 12.7062), (4, 3.1824), (10, 2.2622)])
+  func fewValues(count: Int, t: Double) {
+    // A value of zero and one, or as many of one as of the other.
+    let values = (0..<count).map { Double($0 % 2) }
+    let estimate = Estimate(of: values, resamples: 100_000)
+    let flat = Estimate(ofGroups: values.map { [$0] }, resamples: 100_000)
+    let expansion = t / 1.959964 * (Double(count) / Double(count - 1)).squareRoot()
+    #expect(abs((estimate.high - 0.5) / (flat.high - 0.5) - expansion) < 1e-3, "\(estimate), \(flat)")
+    #expect(abs((0.5 - estimate.low) / (0.5 - flat.low) - expansion) < 1e-3)
+  }
+
   @Test("of one value nothing is known beyond it; equal values leave no doubt")
   func narrow() {
     #expect(Estimate(of: [2]).low == 2 && Estimate(of: [2]).high == 2)
