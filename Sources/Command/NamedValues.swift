@@ -42,7 +42,7 @@ extension Device: ExpressibleByArgument {
 
 extension Sampler: ExpressibleByArgument {
   public init?(argument: String) {
-    guard let found = Self.all.first(where: { $0.name == argument }) else { return nil }
+    guard let found = try? Self.named(argument) else { return nil }
     self = found
   }
 

@@ -43,7 +43,8 @@ extension ParsableCommand {
       throw ExitCode(130)
     } catch let error as TorchError where error.isOutOfMemory {
       throw SettingError(
-        "not enough memory (\(error)); a smaller --width and --height, or a smaller --batch where there is one, takes less")
+        "not enough memory (\(error)); a smaller --width, --height or --batch, or --memory, takes less where the command has "
+          + "them")
     } catch let error as AtomicFileError where error.reason == .exists {
       throw SettingError("\(error.path): exists already; choose another name or allow it to be replaced with --overwrite")
     }

@@ -4,7 +4,7 @@ internal import Workflows
 
 struct Inspect: WorkflowCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Say what is in a LoRA file, or how much two of them stand in each other's way.",
+    abstract: "Say what is in a LoRA file, or how strongly two of them interfere.",
     discussion: """
       With two files, the cosines of their columns are shown: where they are large, adding the LoRAs up as they are \
       spoils both.

@@ -39,7 +39,7 @@ package final class InputRecorder {
     }
 
     /// One row is kept of so many, which over all passes and processes gives about one and a half times as many as columns, and
-    /// 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a batch is split.
+    /// about 2048 at least; more do not change the solution. A power of two finds the same ones whether or not a batch is split.
     private static func distance(of offered: Int, columns: Int, passes: Int, _ processes: ProcessGroup) -> Int {
       func powerOfTwo(notAbove limit: Int) -> Int { 1 << (Int.bitWidth - 1 - max(limit, 1).leadingZeroBitCount) }
       let wanted = powerOfTwo(notAbove: max(2 * columns, 2048) / passes)

@@ -152,7 +152,7 @@ public final class ZipLoRA {
         try measureFidelityAfter()
         return reason
       }
-      let record = try withTorchErrors { try step() }
+      let record = try step()
       let goesOn = progress(ZipProgress(record, of: options.steps, warnings: options.warnings(after: records)))
       guard try processes.all(goesOn) else { return .asked }
     }
@@ -179,8 +179,12 @@ public final class ZipLoRA {
   }
 
   /// One update by the gradient of Eq 3.
+  ///
+  /// - Throws: `MergeError.notFinite`, `ProcessGroupError`, `TorchError` for an operation that failed, and what the probe throws.
   @discardableResult
-  public func step() throws -> ZipRecord {
+  public func step() throws -> ZipRecord { try withTorchErrors(update) }
+
+  private func update() throws -> ZipRecord {
     let clock = ContinuousClock()
     let began = clock.now
     try prepare()
