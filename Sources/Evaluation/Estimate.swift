@@ -27,9 +27,14 @@ public struct Estimate: Codable, Sendable, Equatable {
   /// Of values in groups, such as pictures of several pairs of LoRAs, every group weighing the same.
   ///
   /// Groups are resampled, and values in those: pictures of one pair are no independent witnesses of what happens with another.
-  /// Groups count as independent; of those that have something in common see `init(ofGroups:sharing:)`.
+  /// Groups count as independent; of those that have something in common see `init(ofGroups:sharing:)`. Of one group nothing but its
+  /// values is known, as of `init(of:)`.
   public init(ofGroups groups: [[Double]], resamples: Int = 10_000, seed: UInt64 = 0) {
     precondition(!groups.isEmpty && groups.allSatisfy { !$0.isEmpty }, "a mean of nothing")
+    if groups.count == 1, groups[0].count > 1 {
+      self.init(of: groups[0], resamples: resamples, seed: seed)
+      return
+    }
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
     let (count, largest) = (groups.count, groups.map(\.count).max()!)
     let generator = Generator(seed: seed)

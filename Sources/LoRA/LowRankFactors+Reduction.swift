@@ -108,11 +108,11 @@ extension LowRankFactors {
   /// - Parameters:
   ///   - limit: how many singular values go into `up` and `down`; `all` has every one. B and A are multiplied once each, with
   ///     matrices of that many columns.
-  ///   - dtype: of these two products, where it holds what they take, else 64 bits. In 32 bits ΔW loses what rounding B and A to
+  ///   - dtype: of these two products, where it holds what they take, else 64 bits, and of ΔW where that is decomposed. In 32 bits ΔW loses what rounding B and A to
   ///     32 bits loses, at less than half the time; what is to be orthogonal is asked for in 64.
   func singularValues(_ limit: RankLimit, in dtype: DType = .float64) -> SingularValues {
     guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else {
-      let (u, s, vh) = delta().flattened(from: 1).svd()
+      let (u, s, vh) = delta(dtype: dtype).flattened(from: 1).svd()
       let kept = Self.count(s.to(dtype: .float64).square().doubles(), limit)
       let roots = s[0..<kept].sqrt()
       return SingularValues(all: s, up: u.narrow(1, from: 0, count: kept) * roots, down: roots.unsqueezed(1) * vh[0..<kept])

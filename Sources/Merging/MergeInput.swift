@@ -24,8 +24,13 @@ public struct MergeInput {
 
 extension Array<MergeInput> {
   /// What LoRAs something was merged of, the phrases and prompts that call up what they have learnt (SAI Model Spec 1.0), and what
-  /// they all say of their base.
+  /// they all say of their base. A LoRA of weight 0 takes no part.
   var originMetadata: OrderedDictionary<String, String> {
+    let acting = filter { $0.weight != 0 }
+    return acting.isEmpty ? metadataOfAll : acting.metadataOfAll
+  }
+
+  private var metadataOfAll: OrderedDictionary<String, String> {
     var metadata: OrderedDictionary = ["modelspec.merged_from": map(\.name).joined(separator: ", ")]
     func values(_ key: String) -> [String] { compactMap { $0.adapter.metadata[key] } }
     let phrases = OrderedSet(values(Adapter.phraseKey))

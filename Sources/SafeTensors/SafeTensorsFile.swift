@@ -9,7 +9,8 @@ public import OrderedCollections
 ///
 /// A file that breaks any promise of the format is refused when opened, and the error says which. Beyond what the reference
 /// implementation checks (safetensors 0.8: tensor.rs), names must be unique at every level of the header, a tensor has
-/// no unknown fields, the metadata is not null, and nothing but spaces stands around the header, and these behind it. Names that differ only in how Unicode composes their letters count as equal.
+/// no unknown fields, the metadata is not null, and the header begins with its brace and ends in spaces at most. Names that differ
+/// only in how Unicode composes their letters count as equal.
 public struct SafeTensorsFile: Sendable {
   public let path: String
   /// The header's `__metadata__`, in the file's order.

@@ -27,9 +27,12 @@ extension DiffusionModel {
         "\(file.path): was trained with clip skip \(skip) (ss_clip_skip), and the text is read to the last layer here; it may act "
           + "otherwise than where it was trained")
     }
-    if file.metadata["ss_v_parameterization"] == "True", schedule.configuration.predictionType != .velocity {
+    let predictsV =
+      file.metadata["ss_v_parameterization"]?.lowercased() == "true"
+      || ["v", "v_prediction"].contains(file.metadata["modelspec.prediction_type"])
+    if predictsV, schedule.configuration.predictionType != .velocity {
       doubts.append(
-        "\(file.path): was trained for a base that predicts v (ss_v_parameterization), and this one predicts noise; say so with "
+        "\(file.path): was trained for a base that predicts v, and this one predicts noise; say so with "
           + "--prediction-type if the base does")
     }
     return doubts

@@ -184,7 +184,7 @@ import Workflows
     let names = try Checkpoint(path: base).moduleNames
     let (layer, shape) = try #require(names.shapes.first { $0.key.hasSuffix("attn1.to_q") })
     let factors = LowRankFactors(down: .ones([1, shape[1]]), up: .zeros([shape[0], 1]), alpha: 1)
-    let metadata: OrderedDictionary = ["ss_clip_skip": "2", "ss_v_parameterization": "True"]
+    let metadata: OrderedDictionary = ["ss_clip_skip": "2", "modelspec.prediction_type": "v"]
     try AdapterFile.write(Adapter(factors: [layer: factors], metadata: metadata), to: lora, as: Dialects.kohya, for: names)
     var told: [String] = []
     let drawing = GenerateImages(

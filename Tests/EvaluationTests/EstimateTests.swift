@@ -26,6 +26,7 @@ import Torch
     let expansion = t / 1.959964 * (Double(count) / Double(count - 1)).squareRoot()
     #expect(abs((estimate.high - 0.5) / (flat.high - 0.5) - expansion) < 1e-3, "\(estimate), \(flat)")
     #expect(abs((0.5 - estimate.low) / (0.5 - flat.low) - expansion) < 1e-3)
+    #expect(Estimate(ofGroups: [values], resamples: 100_000) == estimate)
   }
 
   @Test("of one value nothing is known beyond it; equal values leave no doubt")

@@ -103,6 +103,21 @@ import Torch
     #expect((found - expected).norm().item() / (up.norm() * down.norm()).item() < 1e-7)
   }
 
+  /// What cancels out is a thousand times as large as what is left, and in 32 bits leaves more than a millionth of that behind.
+  @Test("directions that cancel out are none where the rank is not below the smaller side")
+  func directions() {
+    let shape = [6, 40]
+    let down = Tensor.randn([5, shape[1]], generator: generator)
+    let up = Tensor.randn([shape[0], 5], generator: generator) * 1000
+    let (left, right) = (Tensor.randn([shape[0], 2], generator: generator), Tensor.randn([2, shape[1]], generator: generator))
+    let factors = LowRankFactors(
+      down: .concatenated([down, down, right]), up: .concatenated([up, up * -1, left], along: 1), alpha: 12)
+    let rows = factors.inputDirections()
+    #expect(rows.shape == [2, shape[1]])
+    let (q, _) = right.to(dtype: .float64).transposed().qr()
+    #expect(difference(rows.matmul(q).square().sum([1]), .ones([2], dtype: .float64)) < 1e-9)
+  }
+
   @Test("layers at once are the same as one after the other")
   func atOnce() throws {
     var adapter = Adapter(factors: [:])

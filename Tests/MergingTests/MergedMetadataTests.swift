@@ -52,6 +52,19 @@ import Torch
     #expect(try metadata(method, style, [:])["ziplora.prompts"] == nil)
   }
 
+  @Test("a LoRA of weight 0 leaves nothing of what it is called up by", arguments: ["direct", "ties"])
+  func noWeight(method: String) throws {
+    let factors = model.adapter(1).factors
+    let inputs = [("cat", "sks cat", 1.0), ("style", "in xyz style", 0)].map { name, phrase, weight in
+      MergeInput(
+        name, Adapter(factors: factors, metadata: ["ziplora.prompts": phrase, "modelspec.trigger_phrase": phrase]), weight: weight
+      )
+    }
+    let found = try merge(try #require(MergeMethods.named(method)), inputs).metadata
+    #expect(found["modelspec.merged_from"] == "cat" && found["ziplora.prompts"] == "sks cat")
+    #expect(found["modelspec.trigger_phrase"] == "sks cat")
+  }
+
   @Test("settings are told with every digit")
   func statement() throws {
     func told(_ method: any MergeMethod) throws -> String? { try merge(method, model.pair).metadata["ziplora.method"] }
