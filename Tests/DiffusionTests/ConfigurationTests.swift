@@ -126,7 +126,7 @@ import Torch
   }
 
   @Test(
-    "which text encoder has a projection is the pipeline's to say, as in diffusers, whatever the part says of itself",
+    "which text encoder has a projection its weights tell, whatever the part says of itself",
     arguments: [
       ("text_encoder", "CLIPModel"), ("text_encoder", "CLIPTextModelWithProjection"), ("text_encoder_2", "CLIPTextModel"),
     ])

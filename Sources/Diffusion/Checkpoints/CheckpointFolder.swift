@@ -101,10 +101,9 @@ extension CheckpointFolder: CheckpointLayout {
   }
 
   func textEncoderSource(_ index: Int, of family: ModelFamily) throws -> ModelSource<CLIPTextModel.Configuration> {
-    let parts = family.textEncoders[index]
-    var source = try part(parts.encoder).textEncoderSource()
-    // As in diffusers, the pipeline's class decides, and not what the part says of itself; a projection that is there is read.
-    source.configuration.withProjection = parts.hasProjection || source.weights.keys.contains("text_projection.weight")
+    var source = try part(family.textEncoders[index].encoder).textEncoderSource()
+    // diffusers asks the pipeline and not what the part says of itself, which may be anything; its weights tell.
+    source.configuration.withProjection = source.weights.keys.contains("text_projection.weight")
     return source
   }
 

@@ -8,8 +8,6 @@ public struct ModelFamily: Sendable {
   public struct TextEncoderParts: Sendable {
     public let encoder: String
     public let tokenizer: String
-    /// Whether the pooled text is projected: its class in `model_index.json` is CLIPTextModelWithProjection.
-    var hasProjection = false
   }
 
   public static let all: [ModelFamily] = [.stableDiffusionXL, .stableDiffusion1]

@@ -11,7 +11,7 @@ extension ModelFamily {
     additionEmbedType: .textTime,
     textEncoders: [
       TextEncoderParts(encoder: "text_encoder", tokenizer: "tokenizer"),
-      TextEncoderParts(encoder: "text_encoder_2", tokenizer: "tokenizer_2", hasProjection: true),
+      TextEncoderParts(encoder: "text_encoder_2", tokenizer: "tokenizer_2"),
     ],
     combine: { outputs in
       let states = outputs.map { $0.hiddenStates[$0.hiddenStates.count - 2] }
