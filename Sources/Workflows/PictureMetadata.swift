@@ -33,12 +33,14 @@ struct PictureMetadata {
   private static let key = "ziplora"
 
   private let record: Record
+  private let sampler: Sampler
 
   /// - Parameters:
   ///   - digests: of all files of its LoRAs.
   ///   - files: its LoRAs, which it may name by their folders.
   init(_ workflow: GenerateImages, digests: [FileDigest], of files: [AdapterFile]) {
     let known = Dictionary(digests.map { ($0.path, $0.sha256) }) { first, _ in first }
+    sampler = workflow.sampler
     record = Record(
       negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
       guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
@@ -51,7 +53,7 @@ struct PictureMetadata {
     var record = record
     record.prompt = source.prompt
     (record.width, record.height, record.seed) = (image.width, image.height, source.seed)
-    return [("parameters", try Self.parameters(record)), (Self.key, try JSONText.compact(record))]
+    return [("parameters", try parameters(record)), (Self.key, try JSONText.compact(record))]
   }
 
   /// The prompt that a picture made here says it shows; nil for any other file.
@@ -64,26 +66,15 @@ struct PictureMetadata {
   }
 
   /// A1111: modules/processing.py create_infotext, infotext_utils.py quote.
-  private static func parameters(_ record: Record) throws -> String {
+  private func parameters(_ record: Record) throws -> String {
     let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\($0.weight.shortest)>" }.joined()
     let negative = record.negativePrompt.map { "Negative prompt: \($0)\n" } ?? ""
     let base = record.base.contains { ",:\n".contains($0) } ? try JSONText.compact(record.base) : record.base
     return """
       \(record.prompt)\(loras)
-      \(negative)Steps: \(record.steps), Sampler: \(foreignName(ofSampler: record.sampler)), CFG scale: \(record.guidance.shortest), \
+      \(negative)Steps: \(record.steps), Sampler: \(sampler.nameInA1111), CFG scale: \(record.guidance.shortest), \
       Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(base), \
       Version: ziplora \(record.version)
       """
-  }
-
-  /// As A1111 calls samplers (modules/sd_samplers_kdiffusion.py, sd_samplers_timesteps.py); by any other name it takes its first one.
-  private static func foreignName(ofSampler name: String) -> String {
-    switch name {
-    case Sampler.ddim.name: "DDIM"
-    case Sampler.euler.name: "Euler"
-    case Sampler.eulerAncestral.name: "Euler a"
-    case Sampler.dpmSolverMultistep.name: "DPM++ 2M, Schedule type: Karras"
-    default: name
-    }
   }
 }

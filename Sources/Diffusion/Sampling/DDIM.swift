@@ -3,7 +3,8 @@ internal import Torch
 extension Sampler {
   /// DDIM without fresh noise, which is Euler's method through other levels (arXiv 2010.02502, equation 12 with η = 0).
   public static let ddim = Sampler(
-    name: "ddim", summary: "DDIM, deterministic (η = 0)", source: "arXiv 2010.02502; diffusers: DDIMScheduler", order: 1,
+    name: "ddim", summary: "DDIM, deterministic (η = 0)", nameInA1111: "DDIM",
+    source: "arXiv 2010.02502; diffusers: DDIMScheduler", order: 1,
     isAncestral: false, makePlan: { ddimPlan($0, $1) },
     method: { denoiser, sample, steps, _ in try eulerMethod(denoiser, sample, steps) })
 

@@ -10,6 +10,7 @@ extension Sampler {
   public static func dpmSolver(name: String, karras: Bool) -> Sampler {
     Sampler(
       name: name, summary: "DPM-Solver++ of second order\(karras ? " with Karras spacing" : ""); good in 20 to 30 steps",
+      nameInA1111: "DPM++ 2M\(karras ? ", Schedule type: Karras" : "")",
       source: "arXiv 2211.01095; diffusers: DPMSolverMultistepScheduler", order: 2, isAncestral: false,
       makePlan: { dpmSolverPlan($0, $1, karras: karras) },
       method: { denoiser, sample, steps, _ in try dpmSolverMethod(denoiser, sample, steps) })

@@ -3,7 +3,7 @@ internal import Torch
 extension Sampler {
   /// Euler's method in σ (arXiv 2206.00364, algorithm 1 without its second-order correction).
   public static let euler = Sampler(
-    name: "euler", summary: "Euler's method; the default of Stable Diffusion XL",
+    name: "euler", summary: "Euler's method; the default of Stable Diffusion XL", nameInA1111: "Euler",
     source: "arXiv 2206.00364; diffusers: EulerDiscreteScheduler", order: 1, isAncestral: false,
     makePlan: { schedule, steps in
       eulerPlan(schedule, steps, karras: schedule.configuration.useKarrasSigmas)

@@ -3,7 +3,7 @@ internal import Torch
 extension Sampler {
   /// Euler's method that goes below each level and comes back up with fresh noise.
   public static let eulerAncestral = Sampler(
-    name: "euler-ancestral", summary: "Euler's method with fresh noise in every step",
+    name: "euler-ancestral", summary: "Euler's method with fresh noise in every step", nameInA1111: "Euler a",
     source: "k-diffusion: sample_euler_ancestral; diffusers: EulerAncestralDiscreteScheduler", order: 1,
     isAncestral: true, makePlan: { eulerPlan($0, $1, karras: false) }, method: eulerAncestralMethod)
 

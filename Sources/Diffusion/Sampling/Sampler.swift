@@ -13,6 +13,9 @@ public struct Sampler: Sendable {
   /// As in `--sampler`.
   public let name: String
   public let summary: String
+  /// As A1111 lists it (modules/sd_samplers_kdiffusion.py, sd_samplers_timesteps.py), with the schedule where that is part of it: of
+  /// pictures with any other name A1111 takes its first sampler.
+  package let nameInA1111: String
   /// Where it was published, and which class of diffusers computes the same.
   public let source: String
   /// The error falls with this power of the number of steps.
