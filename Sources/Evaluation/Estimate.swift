@@ -11,8 +11,8 @@ public struct Estimate: Codable, Sendable, Equatable {
   /// Values that it was made of.
   public var count: Int
 
-  /// Percentiles of the means of few values are more certain of themselves than they should be, so they are expanded as those of few
-  /// parts are (`init(ofGroups:sharing:)`).
+  /// Percentiles of the means of few values are more certain of themselves than they should be, so they are expanded as those of
+  /// few parts are (`init(ofGroups:sharing:)`).
   ///
   /// - Parameters:
   ///   - values: of pictures made independently of each other; to compare two models, the differences of pictures with the
@@ -20,21 +20,25 @@ public struct Estimate: Codable, Sendable, Equatable {
   ///   - resamples: how many means are drawn.
   ///   - seed: of the drawing.
   public init(of values: [Double], resamples: Int = 10_000, seed: UInt64 = 0) {
-    self.init(ofGroups: values.map { [$0] }, resamples: resamples, seed: seed)
+    self.init(resampling: values.map { [$0] }, resamples, seed: seed)
     if values.count > 1 { expand(parts: values.count) }
   }
 
   /// Of values in groups, such as pictures of several pairs of LoRAs, every group weighing the same.
   ///
   /// Groups are resampled, and values in those: pictures of one pair are no independent witnesses of what happens with another.
-  /// Groups count as independent; of those that have something in common see `init(ofGroups:sharing:)`. Of one group nothing but its
-  /// values is known, as of `init(of:)`.
+  /// Groups count as independent; of those that have something in common see `init(ofGroups:sharing:)`. Of one group nothing but
+  /// its values is known: it is the estimate of these.
   public init(ofGroups groups: [[Double]], resamples: Int = 10_000, seed: UInt64 = 0) {
-    precondition(!groups.isEmpty && groups.allSatisfy { !$0.isEmpty }, "a mean of nothing")
-    if groups.count == 1, groups[0].count > 1 {
+    if groups.count == 1 {
       self.init(of: groups[0], resamples: resamples, seed: seed)
-      return
+    } else {
+      self.init(resampling: groups, resamples, seed: seed)
     }
+  }
+
+  private init(resampling groups: [[Double]], _ resamples: Int, seed: UInt64) {
+    precondition(!groups.isEmpty && groups.allSatisfy { !$0.isEmpty }, "a mean of nothing")
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
     let (count, largest) = (groups.count, groups.map(\.count).max()!)
     let generator = Generator(seed: seed)

@@ -19,7 +19,7 @@ import Torch
 
   @Test("of few values the interval is as wide as Student's t says", arguments: [(2, 12.7062), (4, 3.1824), (10, 2.2622)])
   func fewValues(count: Int, t: Double) {
-    // A value of zero and one, or as many of one as of the other.
+    // As many zeros as ones.
     let values = (0..<count).map { Double($0 % 2) }
     let estimate = Estimate(of: values, resamples: 100_000)
     let flat = Estimate(ofGroups: values.map { [$0] }, resamples: 100_000)
