@@ -27,12 +27,12 @@ struct PEFTConfiguration {
     }
 
     func matches(_ module: String) -> Bool {
-      switch self {
-      case .plain(let pattern, let isWhole):
-        // What diffusers writes with ^ is the path in the model of its day, which may have begun with text_model or not.
-        let names = isWhole ? ModuleNames.textEncoderNames(module) : [module]
-        return names.contains { Self.isEnding(pattern, of: Array($0.unicodeScalars), isWhole: isWhole) }
-      case .expression(let expression): return expression.matches(module)
+      // What stands behind ^ is the path in the model of its day, which may have begun with text_model or not.
+      ModuleNames.textEncoderNames(module).contains { name in
+        switch self {
+        case .plain(let pattern, let isWhole): Self.isEnding(pattern, of: Array(name.unicodeScalars), isWhole: isWhole)
+        case .expression(let expression): expression.matches(name)
+        }
       }
     }
 
