@@ -26,23 +26,19 @@ extension Array<MergeInput> {
   /// What LoRAs something was merged of, the phrases and prompts that call up what they have learnt (SAI Model Spec 1.0), and what
   /// they all say of their base. A LoRA of weight 0 takes no part.
   var originMetadata: OrderedDictionary<String, String> {
-    let acting = filter { $0.weight != 0 }
-    return acting.isEmpty ? metadataOfAll : acting.metadataOfAll
-  }
-
-  private var metadataOfAll: OrderedDictionary<String, String> {
-    var metadata: OrderedDictionary = ["modelspec.merged_from": map(\.name).joined(separator: ", ")]
-    func values(_ key: String) -> [String] { compactMap { $0.adapter.metadata[key] } }
+    let inputs = filter { $0.weight != 0 }
+    var metadata: OrderedDictionary = ["modelspec.merged_from": inputs.map(\.name).joined(separator: ", ")]
+    func values(_ key: String) -> [String] { inputs.compactMap { $0.adapter.metadata[key] } }
     let phrases = OrderedSet(values(Adapter.phraseKey))
     if !phrases.isEmpty { metadata[Adapter.phraseKey] = phrases.joined(separator: ", ") }
     if !values(Adapter.promptsKey).isEmpty {
       // Who reads prompts reads no phrases.
-      let prompts = compactMap { $0.adapter.metadata[Adapter.promptsKey] ?? $0.adapter.metadata[Adapter.phraseKey] }
+      let prompts = inputs.compactMap { $0.adapter.metadata[Adapter.promptsKey] ?? $0.adapter.metadata[Adapter.phraseKey] }
       metadata[Adapter.promptsKey] = OrderedSet(prompts).joined(separator: "\n")
     }
     for key in Self.baseKeys {
       let values = values(key)
-      if values.count == count, OrderedSet(values).count == 1 { metadata[key] = values[0] }
+      if values.count == inputs.count, OrderedSet(values).count == 1 { metadata[key] = values[0] }
     }
     return metadata
   }
