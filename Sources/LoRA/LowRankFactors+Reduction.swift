@@ -108,8 +108,8 @@ extension LowRankFactors {
   /// - Parameters:
   ///   - limit: how many singular values go into `up` and `down`; `all` has every one. B and A are multiplied once each, with
   ///     matrices of that many columns.
-  ///   - dtype: of these two products, where it holds what they take, else 64 bits, and of ΔW where that is decomposed. In 32 bits ΔW loses what rounding B and A to
-  ///     32 bits loses, at less than half the time; what is to be orthogonal is asked for in 64.
+  ///   - dtype: of these two products, where it holds what they take, else 64 bits, and of ΔW where that is decomposed. In 32 bits
+  ///     ΔW loses what rounding B and A to 32 bits loses, at less than half the time; what is to be orthogonal is asked for in 64.
   func singularValues(_ limit: RankLimit, in dtype: DType = .float64) -> SingularValues {
     guard rank < Swift.min(upMatrix.dim(0), downMatrix.dim(1)) else {
       let (u, s, vh) = delta(dtype: dtype).flattened(from: 1).svd()

@@ -43,8 +43,8 @@ extension Engine {
   }
 }
 
-/// What crosses to other threads without the compiler's checks, through a pointer of C. Each number writes to a place of its own and
-/// `ct_at_once` returns when all are done, so that nothing is left running; what `body` shares is the caller's care.
+/// What crosses to other threads without the compiler's checks, through a pointer of C. Each number writes to a place of its own
+/// and `ct_at_once` returns when all are done, so that nothing is left running; what `body` shares is the caller's care.
 private final class NumberedWork {
   let run: (Int) -> Void
 

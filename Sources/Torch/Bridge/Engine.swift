@@ -2,8 +2,8 @@ internal import CTorch
 
 /// What belongs to the whole process.
 ///
-/// glibc's malloc maps each large tensor anew, and the page faults cost a twelfth of the time of a training step. A program on Linux does
-/// well to link another one, as `ziplora` does (`tcmalloc_minimal`).
+/// glibc's malloc maps each large tensor anew, and the page faults cost a twelfth of the time of a training step. A program on
+/// Linux does well to link another one, as `ziplora` does (`tcmalloc_minimal`).
 public enum Engine {
   /// libtorch's version, such as `2.13.0`.
   public static var version: String { String(cString: ct_version()) }

@@ -2,7 +2,8 @@ internal import CTorch
 
 /// A dispatcher operator, found once by its name in libtorch's native_functions.yaml.
 ///
-/// Sendable though it holds a pointer: libtorch's table of operators changes only while libraries are loaded, and calls only read it.
+/// Sendable though it holds a pointer: libtorch's table of operators changes only while libraries are loaded, and calls only read
+/// it.
 public struct Operator: @unchecked Sendable {
   public let name: String
   let entry: OpaquePointer

@@ -1,5 +1,5 @@
-/// Over all elements the result is a scalar []. Over `axes`, counted from the end where negative, these go, or stay with length 1 where
-/// they are kept (`keeping`).
+/// Over all elements the result is a scalar []. Over `axes`, counted from the end where negative, those axes go, or stay with
+/// length 1 (`keeping`).
 extension Tensor {
   public func sum() -> Tensor { call(Ops.sum, .tensor(self)) }
 
