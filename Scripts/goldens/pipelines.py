@@ -26,6 +26,9 @@ from models import SDXL_UNET
 from schedules import SD15, SDXL
 from tokenizer import save_tokenizer
 
+# transformers 5 has dropped an attribute that diffusers 0.42.1 asks for where layers are skipped.
+CLIPTextModel.text_model = property(lambda encoder: encoder)
+
 SAMPLERS = {
     "ddim": (DDIMScheduler, {}),
     "euler": (EulerDiscreteScheduler, {}),
@@ -44,6 +47,9 @@ SDXL_CASES = {
     "euler-ancestral": dict(sampler="euler-ancestral", num_inference_steps=5, height=40, width=56, seed=13),
     "dpm++2m": dict(sampler="dpm++2m", num_inference_steps=6, negative_prompt=NEGATIVE, height=56, width=40, seed=14),
     "unguided": dict(sampler="euler", num_inference_steps=4, guidance_scale=1.0, seed=15),
+    # Of the prompt alone: diffusers reads the negative prompt to the usual layer.
+    "clip-skip": dict(sampler="euler", num_inference_steps=3, guidance_scale=1.0, clip_skip=1, height=16, width=16, seed=16),
+    "rescaled": dict(sampler="ddim", num_inference_steps=4, guidance_scale=8.0, guidance_rescale=0.7, height=16, width=16, seed=17),
 }
 SD_CASES = {
     "ddim": dict(sampler="ddim", num_inference_steps=5, negative_prompt=NEGATIVE, height=40, width=56, seed=21),
@@ -51,6 +57,8 @@ SD_CASES = {
     "euler-ancestral": dict(sampler="euler-ancestral", num_inference_steps=5, height=40, width=56, seed=23),
     "dpm++2m": dict(sampler="dpm++2m", num_inference_steps=6, negative_prompt=NEGATIVE, height=56, width=40, seed=24),
     "unguided": dict(sampler="euler", num_inference_steps=4, guidance_scale=1.0, seed=25),
+    "clip-skip": dict(sampler="euler", num_inference_steps=3, guidance_scale=1.0, clip_skip=1, height=32, width=32, seed=26),
+    "rescaled": dict(sampler="ddim", num_inference_steps=4, guidance_scale=8.0, guidance_rescale=0.7, height=32, width=32, seed=27),
 }
 
 

@@ -30,6 +30,13 @@ struct BaseOptions: ParsableArguments {
     help: "Which timesteps samplers visit, where the base does not say so or is wrong: trailing for SDXL Turbo and Lightning.")
   var timestepSpacing: NoiseSchedule.TimestepSpacing?
 
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Layer of the text encoders that is read, from the end, as A1111 counts: 2 for many models that come of Stable Diffusion 1.x. "
+        + "(default: 1, SDXL 2)", valueName: "n"))
+  var clipSkip: Int?
+
   @Option(help: "Type in which the base computes.")
   var dtype = Precision.float32
 
@@ -46,7 +53,7 @@ struct BaseOptions: ParsableArguments {
       base,
       choices: .init(
         variant: variant, vae: vae, tokenizer: tokenizer, configuration: config, predictionType: predictionType,
-        timestepSpacing: timestepSpacing),
+        timestepSpacing: timestepSpacing, clipSkip: clipSkip),
       dtype: dtype.dtype, device: device, threads: threads)
   }
 }

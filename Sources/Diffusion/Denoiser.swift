@@ -44,7 +44,7 @@ public struct EpsilonDenoiser: Denoiser {
   public init(_ noise: @escaping Prediction) { self.noise = noise }
 
   public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
-    (sample - level.spread * (try noise(sample, level))) / level.signal
+    NoiseSchedule.PredictionType.epsilon.clean(in: sample, predicted: try noise(sample, level), at: level)
   }
 }
 
@@ -55,24 +55,49 @@ public struct VDenoiser: Denoiser {
   public init(_ velocity: @escaping Prediction) { self.velocity = velocity }
 
   public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
-    level.signal * sample - level.spread * (try velocity(sample, level))
+    NoiseSchedule.PredictionType.velocity.clean(in: sample, predicted: try velocity(sample, level), at: level)
   }
 }
 
 /// Classifier-free guidance (arXiv 2207.12598): unconditional + scale · (conditional − unconditional).
 public struct Guidance: Denoiser {
+  /// How far the guided prediction is brought back to the standard deviation of the conditional one, which guidance makes larger and
+  /// pictures overexposed with it, most with zero terminal SNR (arXiv 2305.08891, section 3.4; diffusers: rescale_noise_cfg).
+  public struct Rescaling: Sendable {
+    /// 0...1; the paper takes 0.7.
+    public let share: Double
+    /// What the network says, whose standard deviation it is.
+    public let predictionType: NoiseSchedule.PredictionType
+
+    public init(share: Double, predictionType: NoiseSchedule.PredictionType) {
+      self.share = share
+      self.predictionType = predictionType
+    }
+
+    func callAsFunction(_ guided: Tensor, towards conditional: Tensor, in sample: Tensor, at level: NoiseLevel) -> Tensor {
+      let predictions = [guided, conditional].map { predictionType.prediction(of: $0, in: sample, at: level) }
+      let axes = Array(1..<sample.rank)
+      let deviations = predictions.map { $0.variance(axes, keeping: true).sqrt() }
+      let factor = (deviations[1] / deviations[0]) * share + (1 - share)
+      return predictionType.clean(in: sample, predicted: predictions[0] * factor, at: level)
+    }
+  }
+
   private let denoiser: any Denoiser
   public let scale: Double
+  public let rescaling: Rescaling?
 
   /// - Parameter denoiser: of twice the samples, the first half without, the second with the prompt.
-  public init(_ denoiser: any Denoiser, scale: Double) {
+  public init(_ denoiser: any Denoiser, scale: Double, rescaling: Rescaling? = nil) {
     self.denoiser = denoiser
     self.scale = scale
+    self.rescaling = rescaling
   }
 
   public func callAsFunction(_ sample: Tensor, at level: NoiseLevel) throws -> Tensor {
     let halves = try denoiser(Tensor.concatenated([sample, sample]), at: level).chunked(2, along: 0)
-    return halves[0].lerp(halves[1], scale)
+    let guided = halves[0].lerp(halves[1], scale)
+    return rescaling?(guided, towards: halves[1], in: sample, at: level) ?? guided
   }
 }
 
@@ -106,6 +131,22 @@ public struct VariantMixture: Denoiser {
 }
 
 extension NoiseSchedule.PredictionType {
+  /// The clean picture in a sample of which the network says this.
+  func clean(in sample: Tensor, predicted: Tensor, at level: NoiseLevel) -> Tensor {
+    switch self {
+    case .epsilon: (sample - level.spread * predicted) / level.signal
+    case .velocity: level.signal * sample - level.spread * predicted
+    }
+  }
+
+  /// What the network says of a sample in which this is the clean picture.
+  func prediction(of clean: Tensor, in sample: Tensor, at level: NoiseLevel) -> Tensor {
+    switch self {
+    case .epsilon: (sample - level.signal * clean) / level.spread
+    case .velocity: (level.signal * sample - clean) / level.spread
+    }
+  }
+
   /// The denoiser of a network that predicts this.
   public func denoiser(_ prediction: @escaping Prediction) -> any Denoiser {
     switch self {

@@ -219,14 +219,16 @@ extension Experiment.Sampling {
 }
 
 extension YAMLMapping {
-  /// A base by its path or id alone, or with what `--variant`, `--vae`, `--tokenizer` and `--dtype` say of it.
+  /// A base by its path or id alone, or with what the options of the command line say of it: `--variant`, `--vae`, `--dtype` …
   func base(_ key: String) throws -> BaseModel? {
     if let source = try? text(key) { return BaseModel(source) }
     guard let mapping = try mapping(key) else { return nil }
     let base = BaseModel(
       try mapping.required("source", mapping.text),
       choices: .init(
-        variant: try mapping.text("variant"), vae: try mapping.text("vae"), tokenizer: try mapping.text("tokenizer")),
+        variant: try mapping.text("variant"), vae: try mapping.text("vae"), tokenizer: try mapping.text("tokenizer"),
+        configuration: try mapping.text("config"), predictionType: try mapping.choice("prediction-type"),
+        timestepSpacing: try mapping.choice("timestep-spacing"), clipSkip: try mapping.whole("clip-skip")),
       dtype: try mapping.dtype("dtype", at: key) ?? .float32)
     try mapping.finish()
     return base

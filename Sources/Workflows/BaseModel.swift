@@ -84,12 +84,14 @@ package struct LocalBase {
     }
   }
 
-  /// What tells results with this base from those with another: its weights, the type, and what its U-Net is said to predict.
+  /// What tells results with this base from those with another: its weights, the type, and what its U-Net is said to predict and to read.
   var identity: [String] {
     get throws {
       let choices = checkpoint.choices
       return try weights + ["\(settings.dtype)"]
-        + [choices.predictionType?.rawValue, choices.timestepSpacing?.rawValue].compactMap { $0 }
+        + [
+          choices.predictionType?.rawValue, choices.timestepSpacing?.rawValue, choices.clipSkip.map { "clip skip \($0)" },
+        ].compactMap { $0 }
     }
   }
 }

@@ -48,6 +48,8 @@ public struct GenerateImages: Workflow {
   public var sampler: Sampler
   public var steps: Int
   public var guidance: Double
+  /// As of `TextToImage`; nil for none.
+  public var guidanceRescale: Double?
   public var size: PictureSize
   /// Of the first picture of each prompt; the next one has the next seed.
   public var seed: UInt64
@@ -63,8 +65,7 @@ public struct GenerateImages: Workflow {
   public init(
     base: BaseModel, prompts: [String], negativePrompt: String? = nil, loras: [WeightedFile] = [],
     combination: LoRACombination = .weights, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
-    size: PictureSize = .init(), seed: UInt64 = 0,
-    count: Int = 1, batch: Int = 1, output: String, overwrite: Bool = false
+    guidanceRescale: Double? = nil, size: PictureSize = .init(), seed: UInt64 = 0, count: Int = 1, batch: Int = 1, output: String, overwrite: Bool = false
   ) {
     self.base = base
     self.prompts = prompts
@@ -74,6 +75,7 @@ public struct GenerateImages: Workflow {
     self.sampler = sampler
     self.steps = steps
     self.guidance = guidance
+    self.guidanceRescale = guidanceRescale
     self.size = size
     self.seed = seed
     self.count = count
@@ -92,6 +94,14 @@ public struct GenerateImages: Workflow {
     try Demand.notNegative(guidance, "guidance")
     guard negativePrompt == nil || guidance > 1 else {
       throw SettingError("guidance", guidance, expected: "more than 1, as --negative-prompt does nothing without guidance")
+    }
+    if let guidanceRescale {
+      guard (0...1).contains(guidanceRescale) else {
+        throw SettingError("guidance-rescale", guidanceRescale, expected: "a number from 0 to 1; 0.7 is usual")
+      }
+      guard guidance > 1 else {
+        throw SettingError("guidance", guidance, expected: "more than 1, as --guidance-rescale does nothing without guidance")
+      }
     }
     try Demand.atLeast(1, count, "count")
     try Demand.atLeast(1, batch, "batch", atMost: 65_536)
@@ -216,7 +226,7 @@ public struct GenerateImages: Workflow {
   private var request: TextToImage {
     TextToImage(
       prompts: prompts, negativePrompt: negativePrompt, sampler: sampler, steps: steps, guidance: guidance,
-      width: size.width, height: size.height, seed: seed, count: count)
+      guidanceRescale: guidanceRescale ?? 0, width: size.width, height: size.height, seed: seed, count: count)
   }
 
   private func file(_ picture: Int) -> String {

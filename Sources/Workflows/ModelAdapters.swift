@@ -21,11 +21,11 @@ extension DiffusionModel {
   /// What a LoRA says it was trained with (sd-scripts) and will not meet here.
   private func doubts(about file: AdapterFile) -> [String] {
     var doubts: [String] = []
-    // SDXL's states are those before the last layer anyway.
-    if textEncoders.count == 1, let skip = file.metadata["ss_clip_skip"].flatMap(Int.init), skip > 1 {
+    // Of SDXL sd-scripts reads one layer whatever it is told.
+    if textEncoders.count == 1, let skip = file.metadata["ss_clip_skip"].flatMap(Int.init), max(skip, 1) != clipSkip {
       doubts.append(
-        "\(file.path): was trained with clip skip \(skip) (ss_clip_skip), and the text is read to the last layer here; it may act "
-          + "otherwise than where it was trained")
+        "\(file.path): was trained with clip skip \(skip) (ss_clip_skip), and here it is \(clipSkip), with which it may act otherwise; "
+          + "--clip-skip \(max(skip, 1)) is what it was trained with")
     }
     let predictsV =
       file.metadata["ss_v_parameterization"]?.lowercased() == "true"

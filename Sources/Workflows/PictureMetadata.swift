@@ -20,10 +20,12 @@ struct PictureMetadata {
     let sampler: String
     let steps: Int
     let guidance: Double
+    let guidanceRescale: Double?
     var width = 0
     var height = 0
     var seed: UInt64 = 0
     let base: String
+    let clipSkip: Int?
     let dtype: String
     let loras: [LoRA]
     let combination: LoRACombination
@@ -43,7 +45,8 @@ struct PictureMetadata {
     sampler = workflow.sampler
     record = Record(
       negativePrompt: workflow.negativePrompt, sampler: workflow.sampler.name, steps: workflow.steps,
-      guidance: workflow.guidance, base: Paths.name(workflow.base.source), dtype: "\(workflow.base.dtype)",
+      guidance: workflow.guidance, guidanceRescale: workflow.guidanceRescale, base: Paths.name(workflow.base.source),
+      clipSkip: workflow.base.choices.clipSkip, dtype: "\(workflow.base.dtype)",
       loras: zip(workflow.loras, files).map { lora, file in
         .init(file: Paths.name(lora.path), weight: lora.weight, sha256: known[file.path]!)
       }, combination: workflow.combination)
@@ -70,10 +73,11 @@ struct PictureMetadata {
     let loras = record.loras.map { " <lora:\(Paths.stem($0.file)):\($0.weight.shortest)>" }.joined()
     let negative = record.negativePrompt.map { "Negative prompt: \($0)\n" } ?? ""
     let base = record.base.contains { ",:\n".contains($0) } ? try JSONText.compact(record.base) : record.base
+    let skip = record.clipSkip.map { "Clip skip: \($0), " } ?? ""
     return """
       \(record.prompt)\(loras)
       \(negative)Steps: \(record.steps), Sampler: \(sampler.nameInA1111), CFG scale: \(record.guidance.shortest), \
-      Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(base), \
+      Seed: \(record.seed), Size: \(record.width)x\(record.height), Model: \(base), \(skip)\
       Version: ziplora \(record.version)
       """
   }

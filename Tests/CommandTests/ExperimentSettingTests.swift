@@ -1,7 +1,9 @@
+import Diffusion
 import Experiments
 import Foundation
 import TestFiles
 import Testing
+import Torch
 import Workflows
 
 /// Settings of an experiment that would be ignored or make no sense, and names that would break its tables.
@@ -143,5 +145,22 @@ import Workflows
     #expect(
       message.contains("style-notebook.safetensors: changes nothing of what the base predicts for")
         && message.contains("or with a larger learning-rate (training.style)"), "\(run.errors)")
+  }
+
+  @Test("a base as a mapping has the options of the command line")
+  func base() throws {
+    let mapping = """
+      {source: sd, variant: fp16, vae: v, tokenizer: t, config: c, prediction-type: v_prediction, timestep-spacing: trailing, \
+      clip-skip: 2, dtype: bfloat16}
+      """
+    try description([]).replacing("base: \(repository)/Models/toybox", with: "base: \(mapping)")
+      .write(toFile: folder("a.yaml"), atomically: true, encoding: .utf8)
+    #expect(
+      try Experiment(contentsOf: folder("a.yaml")).base
+        == BaseModel(
+          "sd",
+          choices: .init(
+            variant: "fp16", vae: "v", tokenizer: "t", configuration: "c", predictionType: .velocity, timestepSpacing: .trailing,
+            clipSkip: 2), dtype: .bfloat16))
   }
 }

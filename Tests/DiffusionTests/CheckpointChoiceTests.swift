@@ -66,6 +66,25 @@ struct CheckpointChoiceTests {
     #expect(steps == [999, 749, 499, 249])
   }
 
+  @Test("only layers that text encoders have and that the U-Net could read are read", arguments: [("sdxl", 2), ("sd15", 1)])
+  func clipSkip(family: String, usual: Int) throws {
+    let folder = "\(goldens)/pipelines/\(family)"
+    func model(_ clipSkip: Int?) throws -> DiffusionModel {
+      try DiffusionModel(Checkpoint(path: folder, .init(clipSkip: clipSkip)))
+    }
+    #expect(try model(nil).clipSkip == usual)
+    let sizes = SizeConditioning(height: 16, width: 16)
+    func states(_ clipSkip: Int?) throws -> Tensor { try model(clipSkip).conditioning(["a cat"], sizes: sizes).states }
+    #expect(try states(usual).equals(states(nil)))
+    #expect(try !states(3).equals(states(nil)))
+    for wrong in [usual - 1, 4, -1] {
+      let error = #expect(throws: CheckpointError.self) { _ = try model(wrong) }
+      #expect(
+        error?.description == "\(folder): --clip-skip \(wrong); expected \(usual), which is what the model was trained with, to 3, "
+          + "the layers of its text_encoder")
+    }
+  }
+
   @Test("a tokenizer is not replaced unasked")
   func tokenizer() throws {
     let folder = try TemporaryFolder()

@@ -46,6 +46,13 @@ struct Generate: WorkflowCommand {
     help: ArgumentHelp("How far to go beyond what the prompt alone asks for; none up to 1.", valueName: "scale"))
   var guidance = 5.0
 
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "How far to take back the spread that guidance adds to predictions, 0 to 1: 0.7 for models that predict v and come out "
+        + "overexposed. (default: 0)", valueName: "share"))
+  var guidanceRescale: Double?
+
   @OptionGroup var size: SizeOptions
 
   @Option(
@@ -71,7 +78,8 @@ struct Generate: WorkflowCommand {
   var workflow: GenerateImages {
     GenerateImages(
       base: base.model, prompts: prompt, negativePrompt: negativePrompt, loras: lora,
-      combination: combine, sampler: sampler, steps: steps, guidance: guidance, size: size.size, seed: seed, count: count,
+      combination: combine, sampler: sampler, steps: steps, guidance: guidance,
+      guidanceRescale: guidanceRescale, size: size.size, seed: seed, count: count,
       batch: batch, output: output, overwrite: overwriting.overwrite)
   }
 

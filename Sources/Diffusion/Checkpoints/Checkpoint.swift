@@ -26,10 +26,14 @@ public struct Checkpoint: Sendable {
     public var predictionType: NoiseSchedule.PredictionType?
     /// Which timesteps samplers visit: of a distilled model in one file, that it was made for (`trailing` for SDXL Turbo and Lightning).
     public var timestepSpacing: NoiseSchedule.TimestepSpacing?
+    /// Which layer of the text encoders is read, counted from the end, 1 being the last: 2 for many models that come of Stable Diffusion
+    /// 1.x. The family's own when nil, which of SDXL is 2.
+    public var clipSkip: Int?
 
     public init(
       variant: String? = nil, vae: String? = nil, tokenizer: String? = nil, configuration: String? = nil,
-      predictionType: NoiseSchedule.PredictionType? = nil, timestepSpacing: NoiseSchedule.TimestepSpacing? = nil
+      predictionType: NoiseSchedule.PredictionType? = nil, timestepSpacing: NoiseSchedule.TimestepSpacing? = nil,
+      clipSkip: Int? = nil
     ) {
       self.variant = variant
       self.vae = vae
@@ -37,6 +41,7 @@ public struct Checkpoint: Sendable {
       self.configuration = configuration
       self.predictionType = predictionType
       self.timestepSpacing = timestepSpacing
+      self.clipSkip = clipSkip
     }
   }
 
@@ -97,6 +102,20 @@ public struct Checkpoint: Sendable {
       try ConfigurationError.naming(path) { try pipeline.schedule.validate() }
     }
     return pipeline
+  }
+
+  /// Which layer of the text encoders is read; no weight is read for it.
+  ///
+  /// - Throws: `CheckpointError` for a choice of a layer that they do not have, or that the U-Net could not read.
+  func clipSkip(of family: ModelFamily) throws -> Int {
+    guard let chosen = choices.clipSkip else { return family.clipSkip }
+    for (index, parts) in family.textEncoders.enumerated() {
+      let possible = family.clipSkip...max(family.clipSkip, try textEncoderSource(index, of: family).configuration.numHiddenLayers)
+      guard possible.contains(chosen) else {
+        throw CheckpointError(path: path, reason: .clipSkip(chosen, possible: possible, textEncoder: parts.encoder))
+      }
+    }
+    return chosen
   }
 
   /// The noise levels that the model was trained on; no weight is read for it.

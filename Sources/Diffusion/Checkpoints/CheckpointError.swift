@@ -30,6 +30,8 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
     /// Choices that are for the other layout.
     case configurationOfFolder
     case variantOfFile
+    /// A layer that a text encoder does not have, or that is not read.
+    case clipSkip(Int, possible: ClosedRange<Int>, textEncoder: String)
   }
 
   /// The first few of a list of names, which may be of thousands.
@@ -91,6 +93,9 @@ public struct CheckpointError: Error, CustomStringConvertible, Equatable {
         + "with --tokenizer, or fetch that of the family with --tokenizer \(repository)"
     case .configurationOfFolder: "\(path): a folder has its own configurations; --config is for a model in one file"
     case .variantOfFile: "\(path): one file has no variants; --variant chooses among the files of a folder"
+    case .clipSkip(let found, let possible, let textEncoder):
+      "\(path): --clip-skip \(found); expected \(possible.lowerBound), which is what the model was trained with, to "
+        + "\(possible.upperBound), the layers of its \(textEncoder)"
     }
   }
 }

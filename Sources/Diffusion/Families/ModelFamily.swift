@@ -18,8 +18,11 @@ public struct ModelFamily: Sendable {
   /// What the U-Net is told besides text states.
   let additionEmbedType: UNet2DConditionModel.AdditionEmbedType?
   public let textEncoders: [TextEncoderParts]
-  /// Text states [N, L, D] and pooled text [N, P] from what the text encoders say.
-  package let combine: @Sendable ([CLIPTextModel.Output]) -> (states: Tensor, textEmbeds: Tensor?)
+  /// Which layer of the text encoders the U-Net is trained to read, counted from the end, 1 being the last: what A1111 calls clip skip.
+  /// The fewest that can be skipped, too.
+  public let clipSkip: Int
+  /// Text states [N, L, D] and pooled text [N, P] from what the text encoders say, and from which of their layers on.
+  package let combine: @Sendable ([CLIPTextModel.Output], _ clipSkip: Int) -> (states: Tensor, textEmbeds: Tensor?)
 
   /// The family of a checkpoint.
   ///

@@ -14,6 +14,15 @@ public final class CLIPTextModel {
     public let poolerOutput: Tensor
     /// The projection of `poolerOutput`, [N, projectionDim]; nil for a model without one.
     public let textEmbeds: Tensor?
+    fileprivate let finalLayerNorm: LayerNorm
+
+    /// What the layer makes that is the `clipSkip`-th from the end, 1 being the last, [N, L, hiddenSize]; not through the last norm.
+    func states(clipSkip: Int) -> Tensor { hiddenStates[hiddenStates.count - clipSkip] }
+
+    /// The same through the last norm.
+    func normalizedStates(clipSkip: Int) -> Tensor {
+      clipSkip == 1 ? lastHiddenState : finalLayerNorm(states(clipSkip: clipSkip))
+    }
   }
 
   public let configuration: Configuration
@@ -55,7 +64,8 @@ public final class CLIPTextModel {
     let last = finalLayerNorm(hiddenStates[hiddenStates.count - 1])
     let pooled = pooled(last, ids)
     return Output(
-      hiddenStates: hiddenStates, lastHiddenState: last, poolerOutput: pooled, textEmbeds: textProjection?(pooled))
+      hiddenStates: hiddenStates, lastHiddenState: last, poolerOutput: pooled, textEmbeds: textProjection?(pooled),
+      finalLayerNorm: finalLayerNorm)
   }
 
   /// The states [N, L, D] at the first end-of-text token of each row → [N, D].

@@ -19,20 +19,24 @@ public final class DiffusionModel {
   public let vae: AutoencoderKL
   public let textEncoders: [TextEncoder]
   public let schedule: NoiseSchedule
+  /// Which layer of the text encoders is read, counted from the end, 1 being the last.
+  public let clipSkip: Int
   /// Whether no negative prompt means zeros instead of the states of an empty text.
   public let forceZerosForEmptyPrompt: Bool
   /// Weights and projections of each part: `unet`, `vae`, and text encoders under the names of their folders.
   public let stores: OrderedDictionary<String, WeightStore>
 
+  /// - Parameter clipSkip: the family's own when nil.
   public init(
     family: ModelFamily, unet: UNet2DConditionModel, vae: AutoencoderKL, textEncoders: [TextEncoder],
-    schedule: NoiseSchedule, forceZerosForEmptyPrompt: Bool, stores: OrderedDictionary<String, WeightStore>
+    schedule: NoiseSchedule, clipSkip: Int? = nil, forceZerosForEmptyPrompt: Bool, stores: OrderedDictionary<String, WeightStore>
   ) {
     self.family = family
     self.unet = unet
     self.vae = vae
     self.textEncoders = textEncoders
     self.schedule = schedule
+    self.clipSkip = clipSkip ?? family.clipSkip
     self.forceZerosForEmptyPrompt = forceZerosForEmptyPrompt
     self.stores = stores
   }
@@ -55,6 +59,7 @@ public final class DiffusionModel {
     let pipeline = try checkpoint.pipeline()
     let family = pipeline.family
     let (unetSource, vaeSource) = (try checkpoint.unetSource(), try checkpoint.vaeSource())
+    let clipSkip = try checkpoint.clipSkip(of: family)
     var stores: OrderedDictionary<String, WeightStore> = [:]
     let textEncoders = try family.textEncoders.enumerated().map { index, parts in
       let source = try checkpoint.textEncoderSource(index, of: family)
@@ -75,7 +80,7 @@ public final class DiffusionModel {
     stores["vae"] = vaeStore
     self.init(
       family: family, unet: unet, vae: vae, textEncoders: textEncoders, schedule: NoiseSchedule(pipeline.schedule),
-      forceZerosForEmptyPrompt: pipeline.forceZerosForEmptyPrompt, stores: stores)
+      clipSkip: clipSkip, forceZerosForEmptyPrompt: pipeline.forceZerosForEmptyPrompt, stores: stores)
   }
 
   /// The type in which U-Net and text encoders compute.
@@ -154,7 +159,7 @@ extension DiffusionModel {
       let ids = Tensor.stacked(texts.map { Tensor(encoder.tokenizer.encode($0)) })
       return encoder.model(ids.to(device: device))
     }
-    let (states, textEmbeds) = family.combine(outputs)
+    let (states, textEmbeds) = family.combine(outputs, clipSkip)
     let conditioning = Conditioning(states: states, added: textEmbeds.map { ($0, timeIds(sizes, count: texts.count)) })
     return conditioning.selected(prompts.map { texts.firstIndex(of: $0)! })
   }

@@ -19,6 +19,8 @@ public struct TextToImage: Sendable {
   public var steps: Int
   /// How much further to go than the prompt alone asks for; none up to 1.
   public var guidance: Double
+  /// How far what guidance adds to the spread of the network's predictions is taken back, 0...1 (`Guidance.Rescaling`).
+  public var guidanceRescale: Double
   /// In pixels; nil for the size that the model was trained on.
   public var width: Int?
   public var height: Int?
@@ -30,13 +32,14 @@ public struct TextToImage: Sendable {
 
   public init(
     prompts: [String], negativePrompt: String? = nil, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
-    width: Int? = nil, height: Int? = nil, sizes: SizeConditioning? = nil, seed: UInt64 = 0, count: Int = 1
+    guidanceRescale: Double = 0, width: Int? = nil, height: Int? = nil, sizes: SizeConditioning? = nil, seed: UInt64 = 0, count: Int = 1
   ) {
     self.prompts = prompts
     self.negativePrompt = negativePrompt
     self.sampler = sampler
     self.steps = steps
     self.guidance = guidance
+    self.guidanceRescale = guidanceRescale
     self.width = width
     self.height = height
     self.sizes = sizes
@@ -98,7 +101,10 @@ public struct TextToImage: Sendable {
     let conditional = model.conditioning(prompts, sizes: sizes)
     guard guidance > 1 else { return model.denoiser(conditional) }
     let unconditional = model.unconditional(negativePrompt, count: prompts.count, sizes: sizes)
-    return Guidance(model.denoiser(.concatenated([unconditional, conditional])), scale: guidance)
+    return Guidance(
+      model.denoiser(.concatenated([unconditional, conditional])), scale: guidance,
+      rescaling: guidanceRescale == 0
+        ? nil : .init(share: guidanceRescale, predictionType: model.schedule.configuration.predictionType))
   }
 }
 

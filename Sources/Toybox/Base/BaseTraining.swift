@@ -95,7 +95,8 @@ struct BaseTraining {
 
   /// The noise in `noisy` as the family's pipeline would ask for it.
   private func predict(_ noisy: Tensor, _ timesteps: Tensor, _ ids: Tensor) -> Tensor {
-    let (states, textEmbeds) = recipe.architecture.family.combine(textEncoders.map { $0.model(ids) })
+    let family = recipe.architecture.family
+    let (states, textEmbeds) = family.combine(textEncoders.map { $0.model(ids) }, family.clipSkip)
     let size = Tensor([64, 64, 0, 0, 64, 64] as [Float]).unsqueezed(0).expanded([noisy.dim(0), 6])
     return unet(
       sample: noisy, timestep: timesteps, encoderHiddenStates: states, addedConditions: textEmbeds.map { ($0, size) })
