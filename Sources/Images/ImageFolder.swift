@@ -5,11 +5,15 @@ internal import SafeTensors
 ///
 /// What the folder may hold:
 /// - pictures: PNG, JPEG or WebP by content, whatever they are called;
-/// - `NAME.txt` beside a picture `NAME.png` (or any other extension): the prompt of that picture;
+/// - `NAME.txt` or `NAME.caption` beside a picture `NAME.png` (or any other extension): the prompt of that picture;
 /// - `prompts.txt`: one line `FILE: PROMPT` per picture, another way to write the same;
 /// - `prompt.txt`: the prompt of every picture that has none of its own;
 /// - hidden files (a leading dot), `Thumbs.db` and `desktop.ini`, which are passed over, as are the records of runs that
-///   stand beside pictures made here: `run.json`, and `NAME.png.json` beside `NAME.png`.
+///   stand beside pictures made here: `run.json`, and `NAME.png.json` beside `NAME.png`; and what sd-scripts keeps of pictures, files
+///   whose names begin with that of a picture and end in `.npz`.
+///
+/// Or folders of all this as sd-scripts has them and nothing beside them: those in `10_sbu dog` are shown ten times as often as those in
+/// `1_dog`, and "sbu dog" is the prompt of those that have none.
 ///
 /// Anything else is an error that names it, as a picture silently left out would change a training run.
 /// Prompts are UTF-8 and of one line: white space around them does not count, and a line break is a space. All pictures are held
@@ -17,17 +21,19 @@ internal import SafeTensors
 public struct ImageFolder: Sendable {
   /// A picture of the folder.
   public struct Picture: Sendable {
-    /// The file's name without its folder.
+    /// The file's path in the folder.
     public let name: String
     public let image: Image
-    /// The picture's own prompt, else that of `prompt.txt`, else nil.
+    /// The picture's own prompt, else that of `prompt.txt`, else that in the name of its folder, else nil.
     public let prompt: String?
+    /// How often it is shown beside others.
+    public let repeats: Int
   }
 
   public let path: String
   /// At least one, sorted by name.
   public let pictures: [Picture]
-  /// Names of the files that prompts come from, sorted.
+  /// The files that prompts come from, by their paths in the folder, sorted.
   public let captions: [String]
 
   /// Reads every picture and prompt of a folder.
@@ -35,40 +41,68 @@ public struct ImageFolder: Sendable {
   /// - Throws: `ImageError`, which names the file that is at fault.
   public init(contentsOf path: String) throws {
     self.path = path
-    let content = try Self.content(of: path)
-    let images = try content.pictures.map { name in (name: name, image: try Image(contentsOf: Self.join(path, name))) }
-    let prompts = try Prompts(texts: content.texts, pictureNames: content.pictures, folder: path)
-    if images.isEmpty {
+    let parts = try Self.parts(of: path)
+    let pictures = try parts.flatMap { part in
+      try part.pictures.map { name in
+        let image = try Image(contentsOf: Self.join(part.path, name))
+        return Picture(name: part.prefix + name, image: image, prompt: part.prompts[name], repeats: part.repeats)
+      }
+    }
+    if pictures.isEmpty {
       throw ImageError.invalidFolder(path: path, reason: "no pictures in this folder; expected PNG, JPEG or WebP files")
     }
-    captions = content.texts.map(\.name)
-    pictures = images.map { Picture(name: $0.name, image: $0.image, prompt: prompts[$0.name]) }
+    self.pictures = pictures
+    captions = parts.flatMap { part in part.texts.map { part.prefix + $0 } }
   }
 
-  /// Names of the pictures of a folder, of which there may be none, sorted.
+  /// The pictures of a folder by their paths in it, of which there may be none, sorted.
   ///
   /// - Throws: `ImageError` for all that `init(contentsOf:)` refuses but pictures that cannot be decoded, which takes long to tell.
   public static func pictureNames(in path: String) throws -> [String] {
-    let content = try content(of: path)
-    _ = try Prompts(texts: content.texts, pictureNames: content.pictures, folder: path)
-    return content.pictures
+    try parts(of: path).flatMap { part in part.pictures.map { part.prefix + $0 } }
+  }
+
+  /// The folder itself, or one of those in it.
+  private struct Part {
+    let path: String
+    /// What names in it begin with.
+    let prefix: String
+    let repeats: Int
+    let pictures: [String]
+    let texts: [String]
+    let prompts: Prompts
+  }
+
+  private static func parts(of path: String) throws -> [Part] {
+    let names = try visibleNames(in: path)
+    let folders = names.compactMap { name in RepeatedFolder(name).map { (name, $0) } }.filter { isFolder(join(path, $0.0)) }
+    guard !folders.isEmpty else { return [try part(path, names: names)] }
+    if let other = names.first(where: { name in !folders.contains { $0.0 == name } }) {
+      throw ImageError.invalidFolder(
+        path: join(path, other),
+        reason: "beside a folder of pictures and how often they are shown (\(folders[0].0)); expected nothing but such folders")
+    }
+    return try folders.map { name, folder in
+      let path = join(path, name)
+      return try part(path, names: visibleNames(in: path), prefix: "\(name)/", folder)
+    }
   }
 
   /// In bytes.
   private static let longestText = 1 << 20
 
-  private static func content(
-    of path: String
-  ) throws -> (pictures: [String], texts: [(name: String, bytes: [UInt8])]) {
+  private static func part(
+    _ path: String, names: [String], prefix: String = "", _ folder: RepeatedFolder? = nil
+  ) throws -> Part {
     var pictures: [String] = []
     var texts: [(name: String, bytes: [UInt8])] = []
-    for name in try visibleNames(in: path) {
+    for name in names {
       let file = join(path, name)
       if isPicture(file) {
         pictures.append(name)
         continue
       }
-      guard name.lowercased().hasSuffix(".txt") else {
+      guard [".txt", ".caption"].contains(where: name.lowercased().hasSuffix) else {
         throw ImageFormat.unknown(try Image.fileContents(file, upTo: 4096), name: file)
       }
       let bytes = try Image.fileContents(file, upTo: longestText + 1)
@@ -77,7 +111,9 @@ public struct ImageFolder: Sendable {
       }
       texts.append((name, bytes))
     }
-    return (pictures, texts)
+    return Part(
+      path: path, prefix: prefix, repeats: folder?.repeats ?? 1, pictures: pictures, texts: texts.map(\.name),
+      prompts: try Prompts(texts: texts, pictureNames: pictures, folder: path, common: folder?.prompt))
   }
 
   /// Whether the first bytes say so; not where there are none to read.
@@ -88,12 +124,16 @@ public struct ImageFolder: Sendable {
     return ImageFormat(of: start) != nil
   }
 
-  private static func visibleNames(in path: String) throws -> [String] {
+  private static func isFolder(_ path: String) -> Bool {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+  }
+
+  private static func visibleNames(in path: String) throws -> [String] {
+    guard FileManager.default.fileExists(atPath: path) else {
       throw ImageError.invalidFolder(path: path, reason: "no such folder; expected a folder of PNG, JPEG or WebP files")
     }
-    guard isFolder.boolValue else {
+    guard isFolder(path) else {
       throw ImageError.invalidFolder(path: path, reason: "a file; expected a folder of PNG, JPEG or WebP files")
     }
     let names: [String]
@@ -106,12 +146,35 @@ public struct ImageFolder: Sendable {
     func isRecord(_ name: String) -> Bool {
       name == "run.json" || name.hasSuffix(".json") && names.contains(String(name.dropLast(".json".count)))
     }
-    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) && !isRecord($0) }
+    func isKeptOfPicture(_ name: String) -> Bool {
+      name.hasSuffix(".npz") && names.contains { !$0.hasSuffix(".npz") && name.hasPrefix(stem($0)) }
+    }
+    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) && !isRecord($0) && !isKeptOfPicture($0) }
       .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
   fileprivate static func join(_ folder: String, _ name: String) -> String {
     folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)"
+  }
+
+  fileprivate static func stem(_ name: String) -> Substring {
+    name.lastIndex(of: ".").map { name[..<$0] } ?? name[...]
+  }
+}
+
+/// What sd-scripts reads in the name of a folder of pictures: `10_sbu dog` (library/config_util.py
+/// generate_dreambooth_subsets_config_by_subdirs).
+private struct RepeatedFolder {
+  let repeats: Int
+  let prompt: String?
+
+  init?(_ name: String) {
+    let parts = name.split(separator: "_", maxSplits: 1, omittingEmptySubsequences: false)
+    // Whoever names folders by years or by numbers of more digits means something else.
+    guard parts.count == 2, parts[0].utf8.count <= 3, let repeats = Int(parts[0]), repeats > 0 else { return nil }
+    self.repeats = repeats
+    let text = String(parts[1]).onOneLine
+    prompt = text.isEmpty ? nil : text
   }
 }
 
@@ -123,10 +186,12 @@ private struct Prompts {
 
   subscript(name: String) -> String? { own[name]?.prompt ?? common }
 
-  init(texts: [(name: String, bytes: [UInt8])], pictureNames: [String], folder: String) throws {
+  /// - Parameter common: the prompt of pictures that have none, where `prompt.txt` says nothing else.
+  init(texts: [(name: String, bytes: [UInt8])], pictureNames: [String], folder: String, common: String?) throws {
+    self.common = common
     for (name, bytes) in texts {
       let path = ImageFolder.join(folder, name)
-      let captioned = pictureNames.filter { Self.stem($0) == Self.stem(name) }
+      let captioned = pictureNames.filter { ImageFolder.stem($0) == ImageFolder.stem(name) }
       guard !captioned.isEmpty || ["prompt.txt", "prompts.txt"].contains(name) else {
         guard case .notAPicture(_, "a text file", _) = ImageFormat.unknown(bytes, name: path) else {
           throw ImageFormat.unknown(bytes, name: path)
@@ -140,7 +205,7 @@ private struct Prompts {
       if !captioned.isEmpty {
         for picture in captioned { try add(text.onOneLine, to: picture, from: path) }
       } else if name == "prompt.txt" {
-        common = text.onOneLine
+        self.common = text.onOneLine
       } else {
         try addLines(of: text, pictureNames: pictureNames, path: path)
       }
@@ -167,10 +232,6 @@ private struct Prompts {
         path: source, reason: "a second prompt for \(picture), which has one from \(other.source); remove one of them")
     }
     own[picture] = (prompt, source)
-  }
-
-  private static func stem(_ name: String) -> Substring {
-    name.lastIndex(of: ".").map { name[..<$0] } ?? name[...]
   }
 
   private static func trimmed(_ text: some StringProtocol) -> String {

@@ -93,7 +93,7 @@ private typealias NamedImage = (file: String, image: Image)
 
 /// What is judged, read.
 private struct Material {
-  let pictures: [(file: String, image: Image, caption: String?)]
+  let pictures: [PictureSource.Picture]
   let subject: [NamedImage]
   let style: [NamedImage]
   /// One for each picture; nil where no CLIP asks for them.

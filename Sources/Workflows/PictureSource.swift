@@ -22,31 +22,37 @@ public struct PictureSource: Codable, Sendable, Equatable {
   package struct Content {
     package let images: [Image]
     package let prompts: [String]
+    /// How often each picture is shown beside the others.
+    let repeats: [Int]
     /// Everything that was read: the pictures, and after them the files that their prompts come from.
     package let inputs: [FileDigest]
 
     /// Each prompt once.
     var distinctPrompts: OrderedSet<String> { OrderedSet(prompts) }
 
-    /// - Parameter kind: what the pictures are, for the progress.
+    /// - Parameters:
+    ///   - flips: as of `LatentCache`.
+    ///   - kind: what the pictures are, for the progress.
     package func cache(
-      _ model: DiffusionModel, _ size: PictureSize, of kind: String = "pictures", progress: ProgressHandler
+      _ model: DiffusionModel, _ size: PictureSize, flips: Bool = false, of kind: String = "pictures", progress: ProgressHandler
     ) throws -> LatentCache {
       try LatentCache(
-        images, prompts: prompts, model: model, width: size.width, height: size.height, phase: "encoding \(kind)",
-        progress: progress)
+        images, prompts: prompts, repeats: repeats, flips: flips, model: model, width: size.width, height: size.height,
+        phase: "encoding \(kind)", progress: progress)
     }
 
     /// The first pictures of it, with all captions that were read; everything when nil.
     package func first(_ count: Int?) -> Content {
       guard let count, count < images.count else { return self }
       return Content(
-        images: Array(images.prefix(count)), prompts: Array(prompts.prefix(count)),
+        images: Array(images.prefix(count)), prompts: Array(prompts.prefix(count)), repeats: Array(repeats.prefix(count)),
         inputs: Array(inputs.prefix(count) + inputs.dropFirst(images.count)))
     }
 
-    /// What tells this content from another: the bytes of the pictures and the prompts, wherever the files are.
-    package var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
+    /// What tells this content from another: the bytes of the pictures, the prompts and how often each is shown, wherever the files are.
+    package var identity: [String] {
+      inputs.prefix(images.count).map(\.sha256) + prompts + (repeats.allSatisfy { $0 == 1 } ? [] : ["repeats \(repeats)"])
+    }
 
     /// Follows from the content, so that LoRAs of other pictures do not begin alike.
     var seed: UInt64 { UInt64(FileDigest.ofTexts(identity).prefix(8), radix: 16)! }
@@ -64,19 +70,32 @@ public struct PictureSource: Codable, Sendable, Equatable {
       return prompt
     }
     let files = pictures.map(\.file) + (prompt == nil ? captions : [])
-    return Content(images: pictures.map(\.image), prompts: prompts, inputs: try files.map(FileDigest.init))
+    return Content(
+      images: pictures.map(\.image), prompts: prompts, repeats: pictures.map(\.repeats), inputs: try files.map(FileDigest.init))
   }
 
-  /// The pictures with the captions that they have in their folder, and the files that these come from.
+  /// A picture as it lies in a folder, or alone.
+  package struct Picture {
+    package let file: String
+    package let image: Image
+    let caption: String?
+    /// How often it is shown beside the others.
+    let repeats: Int
+  }
+
+  /// The pictures with what their folder says of them, and the files that captions come from.
   ///
   /// - Throws: `ImageError` for what cannot be read.
-  package func read() throws -> (pictures: [(file: String, image: Image, caption: String?)], captions: [String]) {
+  package func read() throws -> (pictures: [Picture], captions: [String]) {
     guard Paths.exists(path) else {
       throw ImageError.unreadable(name: path, reason: "no such file or folder")
     }
-    guard Paths.isFolder(path) else { return ([(path, try Image(contentsOf: path), nil)], []) }
+    guard Paths.isFolder(path) else { return ([Picture(file: path, image: try Image(contentsOf: path), caption: nil, repeats: 1)], []) }
     let prefix = path.hasSuffix("/") ? path : "\(path)/"
     let folder = try ImageFolder(contentsOf: path)
-    return (folder.pictures.map { (prefix + $0.name, $0.image, $0.prompt) }, folder.captions.map { prefix + $0 })
+    let pictures = folder.pictures.map {
+      Picture(file: prefix + $0.name, image: $0.image, caption: $0.prompt, repeats: $0.repeats)
+    }
+    return (pictures, folder.captions.map { prefix + $0 })
   }
 }

@@ -62,6 +62,55 @@ import Testing
     }
   }
 
+  @Test("captions and kept files of sd-scripts")
+  func captions() throws {
+    let kept = ["a.npz", "a_1024x1024_sdxl.npz", "b_sdxl.npz"].map { (name: $0, content: "PK\u{3}\u{4}") }
+    let files = [(name: "a.caption", content: "a red dog"), (name: "b.txt", content: "a blue dog")] + kept
+    try withFolder(pictures: ["a.png", "b.png"], files: files) { folder in
+      let found = try ImageFolder(contentsOf: folder)
+      #expect(found.pictures.map(\.name) == ["a.png", "b.png"])
+      #expect(found.pictures.map(\.prompt) == ["a red dog", "a blue dog"])
+      #expect(found.pictures.map(\.repeats) == [1, 1])
+      #expect(found.captions == ["a.caption", "b.txt"])
+    }
+    #expect(try failure(pictures: ["a.png"], files: [("c.npz", "PK\u{3}\u{4}")]).hasPrefix("FOLDER/c.npz: "))
+    #expect(
+      try failure(pictures: ["a.png"], files: [("a.caption", "a dog"), ("a.txt", "a cat")])
+        == "FOLDER/a.txt: a second prompt for a.png, which has one from FOLDER/a.caption; remove one of them")
+  }
+
+  @Test("folders of sd-scripts say how often their pictures are shown, and of what")
+  func repeatedFolders() throws {
+    let folder = try TemporaryFolder()
+    func add(_ pictures: String..., to name: String) throws {
+      try FileManager.default.createDirectory(atPath: folder(name), withIntermediateDirectories: true)
+      for picture in pictures { try Image(width: 1, height: 1, color: .black).write(to: folder("\(name)/\(picture)")) }
+    }
+    try add("b.png", "a.png", to: "10_sbu dog")
+    try add("c.png", to: "2_sbu dog_asleep")
+    try add("d.png", to: "3_")
+    try Data("a sbu dog on grass".utf8).write(to: URL(filePath: folder("10_sbu dog/b.txt")))
+    try Data("x".utf8).write(to: URL(filePath: folder(".DS_Store")))
+    let found = try ImageFolder(contentsOf: folder.path)
+    #expect(
+      found.pictures.map(\.name) == ["10_sbu dog/a.png", "10_sbu dog/b.png", "2_sbu dog_asleep/c.png", "3_/d.png"])
+    #expect(found.pictures.map(\.prompt) == ["sbu dog", "a sbu dog on grass", "sbu dog_asleep", nil])
+    #expect(found.pictures.map(\.repeats) == [10, 10, 2, 3])
+    #expect(found.captions == ["10_sbu dog/b.txt"])
+    #expect(try ImageFolder.pictureNames(in: folder.path) == found.pictures.map(\.name))
+
+    for other in ["e.png", "notes", "0_dogs", "2024_summer"] {
+      try add(to: other)
+      #expect(
+        message { _ = try ImageFolder(contentsOf: folder.path) }
+          == "\(folder(other)): beside a folder of pictures and how often they are shown (10_sbu dog); "
+          + "expected nothing but such folders")
+      try FileManager.default.removeItem(atPath: folder(other))
+    }
+    try add(to: "10_sbu dog/more")
+    #expect(message { _ = try ImageFolder(contentsOf: folder.path) }.hasPrefix("\(folder("10_sbu dog/more")): a folder; expected"))
+  }
+
   @Test func somethingElseInTheFolderIsNamed() throws {
     #expect(
       try failure(pictures: ["a.png"], files: [("notes.txt", "buy milk")])
