@@ -7,8 +7,14 @@ internal import Training
 struct TrainingOptions: ParsableArguments {
   private static let defaults = DreamBooth.Options()
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Rank of the LoRA.", valueName: "n"))
-  var rank = defaults.rank
+  @Option(
+    help: ArgumentHelp(
+      "LoRA to go on from in place of a new one, with ranks, alphas and layers of its own.", valueName: "file"))
+  var startFrom: String?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Rank of the LoRA. (default: \(defaults.rank))", valueName: "n"))
+  var rank: Int?
 
   @Option(
     parsing: .unconditional,
@@ -21,13 +27,19 @@ struct TrainingOptions: ParsableArguments {
         + "(default: attention)",
       valueName: "layers"),
     transform: { try Targets($0) })
-  var targets = defaults.targets
+  var targets: Targets?
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Updates.", valueName: "n"))
   var steps = defaults.steps
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Largest learning rate of AdamW.", valueName: "rate"))
   var learningRate = defaults.learningRate.peak
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "The same of the layers of text encoders, which is mostly smaller. (default: the same rate)", valueName: "rate"))
+  var textEncoderLearningRate: Double?
 
   @Option(help: "How the learning rate goes on after the warmup.")
   var schedule = defaults.learningRate.shape
@@ -47,14 +59,38 @@ struct TrainingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
+      "Min-SNR weighting: timesteps with little noise count less, the more the smaller this is; 5 is usual. (default: none)",
+      valueName: "gamma"))
+  var minSnrGamma: Double?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Noise that each channel has as a whole, so that pictures may become darker or brighter than the base's, such as 0.05. "
+        + "(default: none)", valueName: "number"))
+  var noiseOffset: Double?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
       "Seed of all random numbers; follows from the pictures and their prompts when not given, as LoRAs that begin alike disturb "
         + "each other more.", valueName: "n"))
   var seed: UInt64?
 
+  func validate() throws {
+    guard startFrom != nil else { return }
+    let given = [("--rank", rank != nil), ("--alpha", alpha != nil), ("--targets", targets != nil)].filter(\.1).map(\.0)
+    guard given.isEmpty else {
+      throw ValidationError("\(given.joined(separator: ", ")): the LoRA of --start-from has its own; leave this out")
+    }
+  }
+
   func options(priorWeight: Double) -> DreamBooth.Options {
-    DreamBooth.Options(
-      rank: rank, alpha: alpha, targets: targets, steps: steps,
-      learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup), weightDecay: weightDecay,
-      batch: batch, accumulation: accumulation, priorWeight: priorWeight, seed: seed ?? Self.defaults.seed)
+    let defaults = Self.defaults
+    return DreamBooth.Options(
+      rank: rank ?? defaults.rank, alpha: alpha, targets: targets ?? defaults.targets, steps: steps,
+      learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup),
+      textEncoderLearningRate: textEncoderLearningRate, weightDecay: weightDecay, batch: batch, accumulation: accumulation, priorWeight: priorWeight, minSNRGamma: minSnrGamma, noiseOffset: noiseOffset,
+      seed: seed ?? defaults.seed)
   }
 }

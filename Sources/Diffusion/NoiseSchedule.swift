@@ -32,6 +32,21 @@ public struct NoiseSchedule {
     return signal * noise - spread * clean
   }
 
+  /// How much the squared error of a prediction counts at timesteps [N], so that none counts for more than γ times what it says of the
+  /// clean picture: min(SNR, γ) / SNR for noise, min(SNR, γ) / (SNR + 1) for velocity, where SNR = ᾱ / (1 − ᾱ) (arXiv 2303.09556,
+  /// section 3.4; sd-scripts: library/custom_train_functions.py apply_snr_weight).
+  ///
+  /// - Returns: float32 [N]
+  public func minSNRWeights(gamma: Double, at timesteps: Tensor) -> Tensor {
+    let alphas = alphasCumprod.to(device: timesteps.device).gathered(timesteps)
+    let ratios = alphas / (1 - alphas)
+    let limited = ratios.clamped(max: gamma)
+    return switch configuration.predictionType {
+    case .epsilon: limited / ratios
+    case .velocity: limited / (ratios + 1)
+    }
+  }
+
   /// √ᾱ and √(1 − ᾱ) of timesteps [N], shaped to broadcast over `sample` [N, ...].
   private func scales(_ timesteps: Tensor, like sample: Tensor) -> (signal: Tensor, spread: Tensor) {
     let alphas = alphasCumprod.to(device: sample.device).gathered(timesteps.to(device: sample.device))

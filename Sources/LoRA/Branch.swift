@@ -149,6 +149,16 @@ extension Adapter {
     return Adapter(factors: factors)
   }
 
+  /// A copy to be trained on from where this one is, in float32: whatever memory the halves are in, such as a mapped file, stays as it
+  /// is.
+  public func trainable(on device: Device) -> Adapter {
+    func copy(_ half: Tensor) -> Tensor {
+      half.detached().to(dtype: .float32, device: device).cloned().requiringGrad()
+    }
+    return Adapter(
+      factors: factors.mapValues { LowRankFactors(down: copy($0.down), up: copy($0.up), alpha: $0.alpha) }, metadata: metadata)
+  }
+
   /// The tensors that training changes: down and up of each layer, in order.
   public var parameters: [Tensor] { factors.values.flatMap { [$0.down, $0.up] } }
 }

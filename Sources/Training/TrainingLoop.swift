@@ -52,11 +52,12 @@ public final class TrainingLoop {
   private let processes: ProcessGroup
 
   /// - Parameters:
+  ///   - rateFactors: what the learning rate is multiplied by for the parameters that are named; 1 for others.
   ///   - settings: what decides what a step does, by the names that a user knows; a state of other ones is refused, and they are named.
   ///   - processes: those whose losses are averaged, each of its own part of a batch.
   public init(
     phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options,
-    settings: OrderedDictionary<String, String> = [:], processes: ProcessGroup = ProcessGroup()
+    rateFactors: [String: Double] = [:], settings: OrderedDictionary<String, String> = [:], processes: ProcessGroup = ProcessGroup()
   ) {
     self.phase = phase
     self.settings = settings
@@ -66,7 +67,8 @@ public final class TrainingLoop {
     let tensors = parameters.values.map { $0.requiringGrad() }
     optimizer = AdamW(
       tensors,
-      .init(learningRate: options.learningRate.peak, beta2: options.beta2, weightDecay: options.weightDecay))
+      .init(learningRate: options.learningRate.peak, beta2: options.beta2, weightDecay: options.weightDecay),
+      rateFactors: parameters.keys.map { rateFactors[$0] ?? 1 })
     average = options.averageDecay.map { MovingAverage(tensors, decay: $0) }
     generator = Generator(seed: options.seed)
   }

@@ -24,6 +24,17 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
 
   /// The path without `.safetensors`, which the names of everything beside it begin with.
   var stem: String { Paths.stem(path) }
+  /// The same for a LoRA as it is after a step of its training.
+  ///
+  /// - Parameter fallback: the dialect when none is asked for. One that opens a LoRA by one name alone has a folder for each.
+  func checkpoint(step: Int, as fallback: any Dialect, overwrite: Bool) -> AdapterOutput {
+    let place = "\(stem)\(String(format: "-step%05d", step))"
+    var output = self
+    output.path = dialect(or: fallback).fileName.map { "\(place)/\($0)" } ?? "\(place).safetensors"
+    output.overwrite = overwrite
+    return output
+  }
+
   /// What the merge that made it did, layer by layer (`MergeReport`).
   package var reportPath: String { "\(stem).report.json" }
 

@@ -15,13 +15,19 @@ public struct TrainAdapter: DistributedWorkflow {
   public var base: BaseModel
   public var pictures: PictureSource
   public var size: PictureSize
+  /// Whether the own pictures are shown left for right half of the time.
+  public var flips: Bool
   public var training: DreamBooth.Options
+  /// The LoRA that the training goes on from, whose ranks, alphas and layers hold in place of those of `training`; a new one when nil.
+  public var start: String?
   /// Whether the seed follows from the pictures and their prompts, in place of that of `training`: LoRAs that begin alike disturb each
   /// other more.
   public var seedFollowsPictures: Bool
   /// Pictures of the whole class, which the LoRA must leave as they are.
   public var prior: PriorPictures?
   public var samples: SamplePictures
+  /// Steps between files of the LoRA as it is by then, `STEM-step00500.safetensors` beside the output; none when nil.
+  public var checkpointEvery: Int?
   /// GiB that the process may hold, blocks that do not fit being computed again; nil for what the machine has free.
   public var memory: Double?
   public var state: SavedState
@@ -29,17 +35,21 @@ public struct TrainAdapter: DistributedWorkflow {
 
   /// - Parameter seedFollowsPictures: when nil, whether `training` is left out, too, as the command does without `--seed`.
   public init(
-    base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), training: DreamBooth.Options? = nil,
-    seedFollowsPictures: Bool? = nil, prior: PriorPictures? = nil, samples: SamplePictures = .init(), memory: Double? = nil,
-    state: SavedState = .init(), output: AdapterOutput
+    base: BaseModel, pictures: PictureSource, size: PictureSize = .init(), flips: Bool = false,
+    training: DreamBooth.Options? = nil, start: String? = nil, seedFollowsPictures: Bool? = nil, prior: PriorPictures? = nil,
+    samples: SamplePictures = .init(), checkpointEvery: Int? = nil, memory: Double? = nil, state: SavedState = .init(),
+    output: AdapterOutput
   ) {
     self.base = base
     self.pictures = pictures
     self.size = size
+    self.flips = flips
     self.training = training ?? .init()
+    self.start = start
     self.seedFollowsPictures = seedFollowsPictures ?? (training == nil)
     self.prior = prior
     self.samples = samples
+    self.checkpointEvery = checkpointEvery
     self.memory = memory
     self.state = state
     self.output = output
@@ -51,7 +61,10 @@ public struct TrainAdapter: DistributedWorkflow {
     pictures = try values.decode(PictureSource.self, forKey: .pictures)
     size = try values.decode(PictureSize.self, forKey: .size)
     training = try values.decode(DreamBooth.Options.self, forKey: .training)
-    // What earlier versions have recorded says nothing of it.
+    start = try values.decodeIfPresent(String.self, forKey: .start)
+    checkpointEvery = try values.decodeIfPresent(Int.self, forKey: .checkpointEvery)
+    // What earlier versions have recorded says nothing of these.
+    flips = try values.decodeIfPresent(Bool.self, forKey: .flips) ?? false
     seedFollowsPictures = try values.decodeIfPresent(Bool.self, forKey: .seedFollowsPictures) ?? false
     prior = try values.decodeIfPresent(PriorPictures.self, forKey: .prior)
     samples = try values.decode(SamplePictures.self, forKey: .samples)
@@ -71,6 +84,7 @@ public struct TrainAdapter: DistributedWorkflow {
     if let alpha = training.alpha { try Demand.positive(alpha, "alpha") }
     try Demand.atLeast(1, training.steps, "steps")
     try Demand.positive(training.learningRate.peak, "learning-rate")
+    if let rate = training.textEncoderLearningRate { try Demand.positive(rate, "text-encoder-learning-rate") }
     try Demand.atLeast(0, training.learningRate.warmup, "warmup")
     guard training.learningRate.warmup < training.steps || training.steps < 2 || training.learningRate.warmup == 0 else {
       throw SettingError(
@@ -81,6 +95,15 @@ public struct TrainAdapter: DistributedWorkflow {
     try Demand.atLeast(1, training.batch, "batch", atMost: 65_536)
     try Demand.atLeast(1, training.accumulation, "accumulation")
     try Demand.notNegative(training.priorWeight, "prior-weight")
+    if let gamma = training.minSNRGamma { try Demand.positive(gamma, "min-snr-gamma") }
+    if let offset = training.noiseOffset { try Demand.positive(offset, "noise-offset") }
+    if let every = checkpointEvery {
+      try Demand.atLeast(1, every, "checkpoint-every")
+      guard every < training.steps else {
+        throw SettingError(
+          "checkpoint-every", every, expected: "less than the \(training.steps) steps, after which --output is written anyway")
+      }
+    }
     try prior?.validate()
     if let folder = prior?.folder, Paths.resolved(folder) == Paths.resolved(pictures.path) {
       throw SettingError("prior-images", folder, expected: "another folder than that of --images; other things of the class")
@@ -89,7 +112,9 @@ public struct TrainAdapter: DistributedWorkflow {
     if let memory { try Demand.gibibytes(memory, "memory") }
     try state.validate()
     try output.validate()
-    let read = [("images", pictures.path), ("prior-images", prior?.folder)]
+    let read: [(option: String, path: String?)] = [
+      ("images", pictures.path), ("prior-images", prior?.folder), ("start-from", start),
+    ]
     let (statePath, written) = (state.path(beside: output), [output.path, Paths.record(of: output.path)])
     for (path, option) in [(output.path, "output"), (statePath, "state")] {
       try Demand.outside(read, path, option)
@@ -107,12 +132,15 @@ public struct TrainAdapter: DistributedWorkflow {
     try output.check(as: Dialects.kohya)
     try Paths.checkWritable([statePath], overwrite: true)
     // A training that goes on draws some samples again.
-    let overwritesSamples = output.overwrite || Paths.exists(statePath)
-    try samples.check(beside: output, steps: training.steps, overwrite: overwritesSamples)
+    let overwritesEarlier = output.overwrite || Paths.exists(statePath)
+    try samples.check(beside: output, steps: training.steps, overwrite: overwritesEarlier)
+    for (_, output) in checkpoints(overwrite: overwritesEarlier) where Paths.exists(Paths.folder(of: output.path)) {
+      try output.check(as: Dialects.kohya)
+    }
     let content = try pictures.load(promptOption: "prompt")
     try prior?.check()
     return try settled(for: content).train(
-      on: content, state: statePath, overwritesSamples: overwritesSamples, began: began, progress: progress, processes: processes)
+      on: content, state: statePath, overwritesEarlier: overwritesEarlier, began: began, progress: progress, processes: processes)
   }
 
   /// With the seed as a number, which other runs can be given.
@@ -124,17 +152,23 @@ public struct TrainAdapter: DistributedWorkflow {
   }
 
   private func train(
-    on content: PictureSource.Content, state statePath: String, overwritesSamples: Bool, began: ContinuousClock.Instant,
+    on content: PictureSource.Content, state statePath: String, overwritesEarlier: Bool, began: ContinuousClock.Instant,
     progress: ProgressHandler, processes: ProcessGroup
   ) throws -> String {
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
-    try output.check(training.targets.paths(in: model.moduleNames), as: Dialects.kohya, for: model.moduleNames)
+    let (start, startFiles) = try start.map { try self.start($0, on: model, progress: progress) } ?? (nil, [])
+    let layers = try start.map { Array($0.factors.keys) } ?? training.targets.paths(in: model.moduleNames)
+    guard training.textEncoderLearningRate == nil || layers.contains(where: { Component(of: $0) != .unet }) else {
+      throw SettingError(
+        "--text-encoder-learning-rate: no layer of a text encoder is trained; add +text-encoders to --targets, or leave this out")
+    }
+    try output.check(layers, as: Dialects.kohya, for: model.moduleNames)
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
-    let own = try content.cache(model, size, progress: progress)
+    let own = try content.cache(model, size, flips: flips, progress: progress)
     func dreamBooth(prior: LatentCache?) throws -> DreamBooth {
-      try DreamBooth(own, prior: prior, model: model, options: training, processes: processes)
+      try DreamBooth(own, prior: prior, model: model, options: training, start: start, processes: processes)
     }
     // Before pictures of the class are drawn, which can take hours. Until then the own ones, whose latents are as large, stand for them.
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
@@ -145,31 +179,65 @@ public struct TrainAdapter: DistributedWorkflow {
       processes: processes)
     let task = try dreamBooth(prior: prior?.cache(model, size, of: "pictures of the class", progress: progress))
     let identity = FileDigest.ofTexts(
-      try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"])
+      try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"] + (flips ? ["flips"] : [])
+        + startFiles.map { "start \($0.sha256)" })
+    let checkpoints = checkpoints(overwrite: overwritesEarlier)
     let adapter = try task.run(
       state: statePath, identity: identity, saveEvery: state.every, progress: progress
     ) { step in
       guard processes.isFirst else { return }
+      if let (_, output) = checkpoints.first(where: { $0.step == step }) {
+        try Paths.makeFolder(Paths.folder(of: output.path))
+        _ = try output.write(
+          task.adapter, metadata: metadata(content, steps: step), as: Dialects.kohya, for: model.moduleNames)
+      }
       try samples.draw(
-        after: step, of: training.steps, beside: output, overwrite: overwritesSamples, model: model,
+        after: step, of: training.steps, beside: output, overwrite: overwritesEarlier, model: model,
         seed: training.seed, size: size, progress: progress)
     }
     guard processes.isFirst else { return output.path }
-    let files = try output.write(adapter, metadata: metadata(content), as: Dialects.kohya, for: model.moduleNames)
+    let files = try output.write(
+      adapter, metadata: metadata(content, steps: training.steps), as: Dialects.kohya, for: model.moduleNames)
     try RunRecord(
-      self, inputs: baseFiles + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
+      self, inputs: baseFiles + startFiles + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
       processes: processes
     ).write(to: Paths.record(of: output.path), overwrite: output.overwrite)
     try state.finish(beside: output)
     return output.path
   }
 
+  /// Where the LoRA is written on the way, and after which steps.
+  private func checkpoints(overwrite: Bool) -> [(step: Int, output: AdapterOutput)] {
+    guard let every = checkpointEvery else { return [] }
+    return stride(from: every, to: training.steps, by: every).map {
+      ($0, output.checkpoint(step: $0, as: Dialects.kohya, overwrite: overwrite))
+    }
+  }
+
+  /// The LoRA to go on from as it is for this model, with what it says of itself that stays true.
+  private func start(
+    _ path: String, on model: DiffusionModel, progress: ProgressHandler
+  ) throws -> (Adapter?, [FileDigest]) {
+    let file = try AdapterFile(path: path)
+    ProgressReport.remarks(on: [file], to: progress)
+    let digests = try FileDigest.ofInputs(file.files, progress: progress)
+    var adapter = try model.adapters(of: [file], progress: progress)[0]
+    let lasting = ["ss_base_model_version", "ss_v2", "ss_v_parameterization"]
+    adapter.metadata = adapter.metadata.filter { $0.key.hasPrefix("modelspec.") || lasting.contains($0.key) }
+    adapter.metadata["ziplora.start"] = Paths.name(path)
+    return (adapter, digests)
+  }
+
   /// What other programs show, and what calls the LoRA up.
-  private func metadata(_ content: PictureSource.Content) -> OrderedDictionary<String, String> {
+  private func metadata(_ content: PictureSource.Content, steps: Int) -> OrderedDictionary<String, String> {
     var metadata: OrderedDictionary = [
-      "ss_steps": "\(training.steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.images.count)",
+      "ss_steps": "\(steps)", "ss_seed": "\(training.seed)", "ss_num_train_images": "\(content.images.count)",
       "ss_learning_rate": "\(training.learningRate.peak)", Adapter.promptsKey: content.distinctPrompts.joined(separator: "\n"),
     ]
+    metadata["ss_text_encoder_lr"] = training.textEncoderLearningRate.map { "\($0)" }
+    metadata["ss_clip_skip"] = base.choices.clipSkip.map { "\($0)" }
+    metadata["ss_min_snr_gamma"] = training.minSNRGamma.map { "\($0)" }
+    metadata["ss_noise_offset"] = training.noiseOffset.map { "\($0)" }
     if content.distinctPrompts.count == 1 { metadata[Adapter.phraseKey] = content.prompts[0] }
     return metadata
   }

@@ -23,6 +23,23 @@ import Torch
     (train + ["--accumulation", "0"], "--accumulation 0: expected 1 or more"),
     (train + ["--targets", "attention+nose"], "does not name layers; expected kinds joined by +"),
     (train + ["--sample-every", "5"], "--sample-every needs --sample-prompt"),
+    (train + ["--checkpoint-every", "0"], "--checkpoint-every 0: expected 1 or more"),
+    (
+      train + ["--steps", "50", "--checkpoint-every", "50"],
+      "--checkpoint-every 50: expected less than the 50 steps, after which --output is written anyway"
+    ),
+    (train + ["--min-snr-gamma", "0"], "--min-snr-gamma 0.0: expected a number above 0"),
+    (train + ["--noise-offset=-1"], "--noise-offset -1.0: expected a number above 0"),
+    (
+      train + ["--start-from", "a.safetensors", "--rank", "4", "--targets", "ff"],
+      "--rank, --targets: the LoRA of --start-from has its own; leave this out"
+    ),
+    (train + ["--start-from", "dog.safetensors"], "--output dog.safetensors: expected another file than those that the training reads"),
+    (generate + ["--guidance-rescale", "2"], "--guidance-rescale 2.0: expected a number from 0 to 1; 0.7 is usual"),
+    (
+      generate + ["--guidance-rescale", "0.5", "--guidance", "1"],
+      "--guidance 1.0: expected more than 1, as --guidance-rescale does nothing without guidance"
+    ),
     (train + ["--prior-count", "5"], "--prior-count needs pictures or a prompt"),
     (train + ["--prior-count", "5", "--prior-images", "x"], "--prior-count needs --prior-prompt"),
     (train + ["--save-every=-1"], "--save-every -1.0: expected 0 or more"),

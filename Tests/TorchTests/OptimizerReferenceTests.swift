@@ -37,14 +37,14 @@ import Torch
     [[-2, 0.5, 1], [1, -3, 0.5, 0.25]],
   ]
 
-  @Test("steps with decay, some of them with clipped gradients")
-  func steps() {
+  @Test("steps with decay, some of them with clipped gradients, also with a rate for each parameter", arguments: [1, 0.25])
+  func steps(rateFactor: Double) {
     // An epsilon that shows where it stands.
     let options = AdamW.Options(learningRate: 0.05, beta2: 0.95, epsilon: 1e-2, weightDecay: 0.1)
     let shapes = [[3], [2, 2]]
     var references = [Reference([0.5, -1.25, 2]), Reference([0.125, -0.25, 0.75, -2])]
     let parameters = zip(references, shapes).map { Tensor($0.values, shape: $1).to(dtype: .float32).requiringGrad() }
-    let optimizer = AdamW(parameters, options)
+    let optimizer = AdamW(parameters, options, rateFactors: [1, rateFactor])
     for (step, gradients) in batches.enumerated() {
       for (parameter, gradient) in zip(parameters, gradients) {
         parameter.setGrad(Tensor(gradient, shape: parameter.shape).to(dtype: .float32))
@@ -57,7 +57,9 @@ import Torch
       optimizer.step()
       for index in references.indices {
         let gradient = gradients[index].map { $0 * scale }
-        references[index].step(gradient, options)
+        var own = options
+        own.learningRate *= optimizer.rateFactors[index]
+        references[index].step(gradient, own)
         let shape = shapes[index]
         let gradientError = difference(parameters[index].grad, Tensor(gradient, shape: shape))
         #expect(gradientError < 1e-6, "gradient \(index) in step \(step): \(gradientError)")

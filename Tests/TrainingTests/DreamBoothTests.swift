@@ -53,6 +53,39 @@ import Training
     #expect(values(try DreamBooth(cache, model: model, options: settings).run(state: file)) == whole)
   }
 
+  @Test("text encoders have a rate of their own, and states know it")
+  func textEncoderRate() throws {
+    let folder = try TemporaryFolder()
+    let file = folder("lora.state.safetensors")
+    let model = try base()
+    let cache = try pictures(model)
+    func training(_ rate: Double?) throws -> DreamBooth {
+      var settings = options(steps: 2, targets: try Targets("attention+text-encoders"))
+      settings.textEncoderLearningRate = rate
+      return try DreamBooth(cache, model: model, options: settings)
+    }
+    // The first step of Adam is the rate itself, whatever the gradient, and up begins at 0.
+    func firstSteps(_ rate: Double?) throws -> (unet: Float, text: Float) {
+      let training = try training(rate)
+      #expect(throws: Interrupted.self) { try training.run(progress: { _ in false }) }
+      func largest(_ isOfUNet: Bool) -> Float {
+        let chosen = training.adapter.factors.filter { (Component(of: $0.key) == .unet) == isOfUNet }
+        return chosen.values.flatMap { $0.up.detached().floats() }.map(abs).max()!
+      }
+      return (largest(true), largest(false))
+    }
+    for (rate, expected) in [(nil, 1e-2), (2.5e-3, 2.5e-3)] as [(Double?, Float)] {
+      let found = try firstSteps(rate)
+      #expect(abs(found.unet - 1e-2) < 1e-5 && abs(found.text - expected) < 1e-5, "\(found)")
+    }
+    #expect(throws: Interrupted.self) { try training(2.5e-3).run(state: file, progress: { _ in false }) }
+    let error = #expect(throws: StateError.self) { try training(nil).run(state: file) }
+    #expect(
+      error?.reason == "--text-encoder-learning-rate is the learning rate, the state was made with 0.0025", "\(error?.reason ?? "")")
+    let whole = values(try training(2.5e-3).run())
+    #expect(try values(training(2.5e-3).run(state: file)) == whole)
+  }
+
   @Test func priorPicturesMatter() throws {
     let model = try base()
     let cache = try pictures(model)

@@ -183,5 +183,7 @@ import Training
     #expect(abs(rate.rate(step: 9, total: 14) - 2 * (0.01 + 0.99 * 0.5)) < 1e-12)
     #expect(abs(rate.rate(step: 14, total: 14) - 0.02) < 1e-12)
     #expect(LearningRate(peak: 3).rate(step: 1000, total: 10) == 3)
+    let linear = LearningRate(peak: 2, shape: .linear, warmup: 4)
+    #expect((3...14).map { linear.rate(step: $0, total: 12) } == [2, 2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25, 0, 0, 0])
   }
 }

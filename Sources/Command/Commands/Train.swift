@@ -18,15 +18,17 @@ struct Train: WorkflowCommand {
   @OptionGroup(title: "Training") var training: TrainingOptions
   @OptionGroup(title: "Prior preservation") var prior: PriorOptions
   @OptionGroup(title: "Sample pictures") var samples: SampleOptions
+  @OptionGroup(title: "LoRAs on the way") var checkpoints: CheckpointOptions
   @OptionGroup(title: "Memory") var memory: MemoryOptions
   @OptionGroup(title: "State") var state: StateOptions
   @OptionGroup(title: "Result") var output: AdapterOutputOptions<DialectOfNewLoRA>
 
   var workflow: TrainAdapter {
     TrainAdapter(
-      base: base.model, pictures: pictures.source, size: pictures.size.size,
-      training: training.options(priorWeight: prior.weight), seedFollowsPictures: training.seed == nil, prior: prior.pictures,
-      samples: samples.pictures, memory: memory.memory, state: state.saved, output: output.adapter)
+      base: base.model, pictures: pictures.source, size: pictures.size.size, flips: pictures.flip,
+      training: training.options(priorWeight: prior.weight), start: training.startFrom,
+      seedFollowsPictures: training.seed == nil, prior: prior.pictures, samples: samples.pictures,
+      checkpointEvery: checkpoints.checkpointEvery, memory: memory.memory, state: state.saved, output: output.adapter)
   }
 }
 
@@ -38,6 +40,9 @@ struct PictureOptions: ParsableArguments {
   var prompt: String?
 
   @OptionGroup var size: SizeOptions
+
+  @Flag(help: "Show the pictures left for right half of the time; not for what differs so, such as letters.")
+  var flip = false
 
   func validate() throws {
     guard prompt?.allSatisfy(\.isWhitespace) != true else {
@@ -82,6 +87,14 @@ struct PriorOptions: ParsableArguments {
     guard priorImages != nil || priorPrompt != nil || priorCount != nil else { return nil }
     return PriorPictures(folder: priorImages, prompt: priorPrompt, count: priorCount)
   }
+}
+
+struct CheckpointOptions: ParsableArguments {
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Steps between files of the LoRA as it is by then, such as dog-step00500.safetensors beside dog.safetensors.", valueName: "n"))
+  var checkpointEvery: Int?
 }
 
 struct SampleOptions: ParsableArguments {

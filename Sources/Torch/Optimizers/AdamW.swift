@@ -2,7 +2,7 @@ internal import CTorch
 
 /// AdamW with decoupled weight decay (PyTorch: torch.optim.AdamW; arXiv 1711.05101), and Adam at weight decay 0.
 ///
-/// One fused call a step over all parameters.
+/// One fused call a step over all parameters of one learning rate.
 public final class AdamW {
   public struct Options: Sendable, Codable, Equatable {
     public var learningRate: Double
@@ -24,6 +24,8 @@ public final class AdamW {
 
   public var options: Options
   public let parameters: [Tensor]
+  /// What the learning rate is multiplied by, for each parameter.
+  public let rateFactors: [Double]
   /// Moments and step counts in the order of the parameters, for resuming a run.
   public let firstMoments: [Tensor]
   public let secondMoments: [Tensor]
@@ -33,9 +35,12 @@ public final class AdamW {
   private static let foreachNorm = Operator("aten::_foreach_norm", "Scalar")
   private static let foreachScale = Operator("aten::_foreach_mul_", "Tensor")
 
-  public init(_ parameters: [Tensor], _ options: Options) {
+  /// - Parameter rateFactors: one for each parameter; 1 for all when nil.
+  public init(_ parameters: [Tensor], _ options: Options, rateFactors: [Double]? = nil) {
+    precondition(rateFactors?.count ?? parameters.count == parameters.count, "rates of other parameters")
     self.options = options
     self.parameters = parameters
+    self.rateFactors = rateFactors ?? parameters.map { _ in 1 }
     firstMoments = parameters.map { Tensor.zeros(like: $0).detached() }
     secondMoments = parameters.map { Tensor.zeros(like: $0).detached() }
     steps = parameters.map { Tensor.zeros([], device: $0.device) }
@@ -68,15 +73,22 @@ public final class AdamW {
   /// One update from the gradients; parameters without one stay.
   public func step() {
     withoutGrad {
-      let chosen = parameters.indices.filter { parameters[$0].grad != nil }
-      guard !chosen.isEmpty else { return }
-      for index in chosen { steps[index].addInPlace(1) }
-      callInPlace(
-        Self.fused, .tensors(chosen.map { parameters[$0] }), .tensors(chosen.map { parameters[$0].grad! }),
-        .tensors(chosen.map { firstMoments[$0] }), .tensors(chosen.map { secondMoments[$0] }), .tensors([]),
-        .tensors(chosen.map { steps[$0] }), .double(options.learningRate), .double(options.beta1), .double(options.beta2),
-        .double(options.weightDecay), .double(options.epsilon), .bool(false), .bool(false))
+      var rest = parameters.indices.filter { parameters[$0].grad != nil }
+      while let first = rest.first {
+        let factor = rateFactors[first]
+        update(rest.filter { rateFactors[$0] == factor }, learningRate: options.learningRate * factor)
+        rest.removeAll { rateFactors[$0] == factor }
+      }
     }
+  }
+
+  private func update(_ chosen: [Int], learningRate: Double) {
+    for index in chosen { steps[index].addInPlace(1) }
+    callInPlace(
+      Self.fused, .tensors(chosen.map { parameters[$0] }), .tensors(chosen.map { parameters[$0].grad! }),
+      .tensors(chosen.map { firstMoments[$0] }), .tensors(chosen.map { secondMoments[$0] }), .tensors([]),
+      .tensors(chosen.map { steps[$0] }), .double(learningRate), .double(options.beta1), .double(options.beta2),
+      .double(options.weightDecay), .double(options.epsilon), .bool(false), .bool(false))
   }
 
   public func zeroGrad() { for parameter in parameters { parameter.setGrad(nil) } }

@@ -4,6 +4,8 @@ internal import Foundation
 public struct LearningRate: Sendable, Codable, Equatable {
   public enum Shape: String, Sendable, Codable, CaseIterable {
     case constant
+    /// Falls evenly to nothing after the last step.
+    case linear
     /// Falls to a hundredth along half a cosine.
     case cosine
   }
@@ -23,11 +25,11 @@ public struct LearningRate: Sendable, Codable, Equatable {
   /// The rate of a step, counted from 0.
   public func rate(step: Int, total: Int) -> Double {
     if step < warmup { return peak * Double(step + 1) / Double(warmup) }
-    switch shape {
-    case .constant: return peak
-    case .cosine:
-      let share = Double(step - warmup) / Double(max(total - warmup, 1))
-      return peak * (0.01 + 0.99 * 0.5 * (1 + cos(.pi * min(share, 1))))
+    let share = min(Double(step - warmup) / Double(max(total - warmup, 1)), 1)
+    return switch shape {
+    case .constant: peak
+    case .linear: peak * (1 - share)
+    case .cosine: peak * (0.01 + 0.99 * 0.5 * (1 + cos(.pi * share)))
     }
   }
 }
