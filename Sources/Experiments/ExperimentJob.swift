@@ -56,7 +56,7 @@ struct ExperimentJob {
         _ = try work.run(progress: progress)
       } catch let error {
         // Saved by a run that was stopped before the experiment's file was changed.
-        guard let refusal = error as? StateError, refusal.mayBeDeleted else { throw error }
+        guard let refusal = error as? StateError, refusal.remedy != .anotherFile else { throw error }
         try FileManager.default.removeItem(atPath: refusal.path)
         _ = try work.run(progress: progress)
       }

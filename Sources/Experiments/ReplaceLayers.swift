@@ -18,15 +18,12 @@ struct ReplaceLayers: Workflow {
 
   func validate() throws { try output.validate() }
 
-  /// - Parameter part: of a module path, whole names: `down_blocks.1`.
-  static func lies(_ path: String, under part: String) -> Bool { ".\(path).".contains(".\(part).") }
-
   /// - Returns: how many layers were replaced.
   func perform(progress: ProgressHandler) throws -> Int {
     let began = ContinuousClock.now
     let sources = try AdapterFiles([lora, other], base: base, progress: progress)
     var adapter = sources.adapters[0]
-    let replaced = adapter.factors.keys.filter { path in layers.contains { Self.lies(path, under: $0) } }
+    let replaced = OrderedSet(layers.flatMap(adapter.layers(under:)))
     guard !replaced.isEmpty else {
       throw SettingError(
         "\(lora): no layer lies under \(layers.joined(separator: ", ")); expected parts of paths such as down_blocks.1")

@@ -48,7 +48,7 @@ public struct RunExperiment: DistributedWorkflow {
     }
     try Paths.makeFolder(output)
     try checkFolder(files: outputs)
-    let lock = processes.isFirst ? try FolderLock(output) : nil
+    let lock = try processes.isFirst ? lock() : nil
     defer { lock?.release() }
     try MemoryBudget.$sharers.withValue(processes.size) { try run(jobs, progress: progress, processes: processes) }
     let results = try ExperimentResults(experiment) { row, pair in
@@ -63,6 +63,12 @@ public struct RunExperiment: DistributedWorkflow {
     try RunRecord(self, inputs: [input], outputs: files, began: began, processes: processes)
       .write(to: "\(output)/run.json", overwrite: true)
     return outcome
+  }
+
+  /// Another one's pictures among its own would be judged as its own.
+  private func lock() throws(SettingError) -> FileLock {
+    let remedy = "let it finish or stop it, or choose another folder with --output"
+    return try FileLock("\(output)/.lock", refusal: "\(output): another experiment is at work in this folder; \(remedy)")
   }
 
   private var outputs: [String] { ["results.json", "results.md", "report.html", "grid.png"].map { "\(output)/\($0)" } }
@@ -109,7 +115,7 @@ public struct RunExperiment: DistributedWorkflow {
         throw SettingError(
           "\(row.title): zip.scope: found \(zip.options.scope); LoRAs have layers such as \(layers[0]), and none in it")
       case .replaced(_, let parts, _):
-        for part in parts where !layers.contains(where: { ReplaceLayers.lies($0, under: part) }) {
+        for part in parts where !layers.contains(where: { ModuleNames.lies($0, under: part) }) {
           throw SettingError("\(row.title): replace: found \(part); LoRAs have layers such as \(layers[0]), and none under it")
         }
       case .merge(let method, _) where method == LinearMerge().name && ranks.0 != ranks.1:

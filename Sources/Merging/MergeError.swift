@@ -57,7 +57,7 @@ public enum MergeError: Error, CustomStringConvertible, Equatable {
       "\(name) has weight 0 in this file, so nothing of it is left to make stronger; start from the file before that"
     case .notFinite(let step, let rate):
       "step \(step): the objective is infinite or NaN, or makes a coefficient so"
-        + (rate.map { ", with learning rate \($0); lower the learning rate, or" } ?? ";")
+        + (rate.map { ", with learning rate \($0); lower the learning rate, or a λ that is large, or" } ?? ";")
         + " check the LoRAs and the precision (float16 overflows easily)"
     case .changesNothing(let index):
       "LoRA \(index + 1) changes nothing of what the model predicts for its pictures, so nothing of it can be reproduced; train it longer"

@@ -1,20 +1,40 @@
+internal import SafeTensors
+package import Torch
+
 /// A saved state that does not belong to this run.
 public struct StateError: Error, CustomStringConvertible {
-  public let path: String
-  public let reason: String
-  /// Whether it is a state of such work, which a new start replaces. What is not may be dear to somebody.
-  public let mayBeDeleted: Bool
-
-  public init(path: String, reason: String, mayBeDeleted: Bool = true) {
-    self.path = path
-    self.reason = reason
-    self.mayBeDeleted = mayBeDeleted
+  /// What its user can do about it.
+  public enum Remedy: String, Sendable {
+    /// It is a state of such work, which a new start replaces.
+    case formerSettings = "Use the settings it was made with, or delete it to start again"
+    /// It is something else, which may be dear to somebody.
+    case anotherFile = "Choose another file for the state with --state"
+    /// Nobody can read it.
+    case deletion = "If it is a state, delete it to start again; else choose another file for the state with --state"
   }
 
-  public var description: String {
-    let remedy =
-      mayBeDeleted
-      ? "Use the settings it was made with, or delete it to start again" : "Choose another file for the state with --state"
-    return "\(path) cannot be continued: \(reason). \(remedy)"
+  public let path: String
+  public let reason: String
+  public let remedy: Remedy
+
+  public init(path: String, reason: String, remedy: Remedy = .formerSettings) {
+    self.path = path
+    self.reason = reason
+    self.remedy = remedy
+  }
+
+  public var description: String { "\(path) cannot be continued: \(reason). \(remedy.rawValue)" }
+
+  /// Opens a file that a state was saved in.
+  ///
+  /// - Throws: `StateError` where it is damaged.
+  package static func opening(_ path: String) throws(StateError) -> SafeTensorsCollection {
+    do {
+      return try SafeTensorsCollection(path: path)
+    } catch let error as SafeTensorsError {
+      throw StateError(path: path, reason: error.message, remedy: .deletion)
+    } catch {
+      throw StateError(path: path, reason: "\(error)", remedy: .deletion)
+    }
   }
 }

@@ -9,7 +9,10 @@ public struct SafeTensorsError: Error, CustomStringConvertible, Equatable, Senda
     self.reason = reason
   }
 
-  public var description: String { "\(file): \(reason.message)" }
+  public var description: String { "\(file): \(message)" }
+
+  /// The description without the file.
+  package var message: String { reason.message }
 
   public enum Reason: Equatable, Sendable {
     /// The operating system's words.

@@ -57,7 +57,8 @@ public final class TrainingLoop {
   ///   - processes: those whose losses are averaged, each of its own part of a batch.
   public init(
     phase: String, parameters: OrderedDictionary<String, Tensor>, options: Options,
-    rateFactors: [String: Double] = [:], settings: OrderedDictionary<String, String> = [:], processes: ProcessGroup = ProcessGroup()
+    rateFactors: [String: Double] = [:], settings: OrderedDictionary<String, String> = [:],
+    processes: ProcessGroup = ProcessGroup()
   ) {
     self.phase = phase
     self.settings = settings
@@ -195,13 +196,20 @@ public final class TrainingLoop {
     try saveSafeTensors(tensors, metadata: metadata, to: path, overwrite: true)
   }
 
-  private func restore(from path: String, identity: String) throws {
-    let file = try SafeTensorsCollection(path: path)
+  /// - Throws: `StateError` for a file that is no state of such work.
+  static func openState(at path: String, phase: String) throws -> (file: SafeTensorsCollection, step: Int) {
+    let file = try StateError.opening(path)
     let metadata = file.file.metadata
-    guard metadata["phase"] == phase, let saved = metadata["step"].flatMap(Int.init) else {
+    guard metadata["phase"] == phase, let step = metadata["step"].flatMap(Int.init) else {
       let found = metadata["phase"].map { "the saved state of \"\($0)\"" } ?? "no saved state"
-      throw StateError(path: path, reason: "it is \(found); expected one of \"\(phase)\"", mayBeDeleted: false)
+      throw StateError(path: path, reason: "it is \(found); expected one of \"\(phase)\"", remedy: .anotherFile)
     }
+    return (file, step)
+  }
+
+  private func restore(from path: String, identity: String) throws {
+    let (file, saved) = try Self.openState(at: path, phase: phase)
+    let metadata = file.file.metadata
     // First, as a seed that nobody has given follows from them.
     guard metadata["identity"] ?? "" == identity else {
       throw StateError(path: path, reason: "it was made with other pictures, prompts, sizes, another base or another --dtype")

@@ -16,6 +16,16 @@ public struct SavedState: Codable, Sendable, Equatable {
 
   func path(beside output: AdapterOutput) -> String { path ?? "\(output.stem).state.safetensors" }
 
+  /// Keeps the state to one run as long as that goes on.
+  ///
+  /// - Throws: `SettingError` where another run has it.
+  func lock(beside output: AdapterOutput) throws(SettingError) -> FileLock {
+    let state = path(beside: output)
+    return try FileLock(
+      "\(Paths.folder(of: state))/.\(Paths.name(state)).lock",
+      refusal: "\(state): another run is at work with this state; let it finish or stop it, or choose another --output")
+  }
+
   /// Called when the result is written.
   func finish(beside output: AdapterOutput) throws {
     guard path == nil else { return }

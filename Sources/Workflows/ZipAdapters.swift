@@ -137,6 +137,8 @@ public struct ZipAdapters: DistributedWorkflow {
     try Demand.divisible(batch, by: processes)
     let began = ContinuousClock.now
     try checkFiles()
+    let lock = try processes.isFirst ? state.lock(beside: output) : nil
+    defer { lock?.release() }
     let sources = try readSources(progress: progress)
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
@@ -154,7 +156,9 @@ public struct ZipAdapters: DistributedWorkflow {
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
       try probe.memoryPlan(of: zipper, budget: $0, progress: progress)
     }
-    let stop = try optimize(zipper, identity: identity, progress: progress, processes: processes)
+    let stop = try telling(of: shown.files, to: progress) {
+      try optimize(zipper, identity: identity, progress: progress, processes: processes)
+    }
 
     let outcome = outcome(of: zipper, stop, sources)
     tell(ZipOptions.warnings(of: zipper.records, after: zipper.fidelityAfter), phase: "comparing before and after", to: progress)
@@ -166,6 +170,19 @@ public struct ZipAdapters: DistributedWorkflow {
     try state.finish(beside: output)
     try references.finish(shown.files, beside: output)
     return outcome
+  }
+
+  /// Says what a run that fails leaves behind beside its result. Who stops it goes on with that, and knows.
+  private func telling<Result>(of drawn: [String], to progress: ProgressHandler, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch {
+      let folder = references.folder(beside: output)
+      if !(error is Interrupted), !drawn.isEmpty, references.folder == nil {
+        tell(["\(folder): keeps what the LoRAs have drawn, for the next run"], phase: "zipping", to: progress)
+      }
+      throw error
+    }
   }
 
   private var statePath: String { state.path(beside: output) }

@@ -209,7 +209,7 @@ import Torch
     let stranger = try #require(throws: StateError.self) {
       try ZipLoRA(resuming: path, model.pair, probe: model, options: options())
     }
-    #expect(stranger.description.contains("it is not the saved state of a zip run") && !stranger.mayBeDeleted)
+    #expect(stranger.description.contains("it is not the saved state of a zip run") && stranger.remedy == .anotherFile)
   }
 
   @Test("the dot forms make both LoRAs weaker, and the run says so; the cosine does not")

@@ -1,3 +1,4 @@
+import Foundation
 import Merging
 import OrderedCollections
 import SafeTensors
@@ -35,7 +36,7 @@ import Training
       error?.reason == """
         --rank is 8, the state was made with 4; --seed is 9, the state was made with 0; --steps is 3, the state was made with 2
         """)
-    #expect(error?.mayBeDeleted == true)
+    #expect(error?.remedy == .formerSettings)
   }
 
   @Test("a LoRA, or the state of other work, is not to be deleted")
@@ -46,7 +47,7 @@ import Training
       lora?.description == """
         \(file) cannot be continued: it is no saved state; expected one of "fitting". Choose another file for the state with --state
         """)
-    #expect(lora?.mayBeDeleted == false)
+    #expect(lora?.remedy == .anotherFile)
 
     try saveSafeTensors(["x": .ones([1])], metadata: ["phase": "knitting", "step": "3"], to: file, overwrite: true)
     let other = #expect(throws: StateError.self) { try loop(options()) }
@@ -68,6 +69,9 @@ import Training
     try saveSafeTensors(tensors, metadata: metadata, to: file, overwrite: true)
     let error = #expect(throws: StateError.self) { try loop(options()) }
     #expect(error?.reason == "it is at step -1, which is none")
+    try Data("x".utf8).write(to: URL(filePath: file))
+    let cut = #expect(throws: StateError.self) { try loop(options()) }
+    #expect(cut?.remedy == .deletion && cut?.description.hasPrefix("\(file) cannot be continued: holds 1 bytes") == true)
   }
 
   @Test("a state that another version wrote is told from a mistake")

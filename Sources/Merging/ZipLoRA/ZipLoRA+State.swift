@@ -36,7 +36,7 @@ private struct ZipState: Codable {
   }
 
   static func stranger(_ path: String) -> StateError {
-    StateError(path: path, reason: "it is not the saved state of a zip run", mayBeDeleted: false)
+    StateError(path: path, reason: "it is not the saved state of a zip run", remedy: .anotherFile)
   }
 
   /// What keeps a run with other inputs or options from being this one. More steps are no difference, unless the rate of each
@@ -100,9 +100,9 @@ extension ZipLoRA {
 
   /// Refuses a state that `init(resuming:)` would refuse for what it is of, before there is anything to go on with.
   ///
-  /// - Throws: `StateError`; `SafeTensorsError` for a damaged file.
+  /// - Throws: `StateError`.
   public static func checkState(at path: String, identity: String = "", _ inputs: [MergeInput], options: ZipOptions) throws {
-    _ = try ZipState(SafeTensorsCollection(path: path), for: ZipState(inputs, options, [], identity: identity))
+    _ = try ZipState(StateError.opening(path), for: ZipState(inputs, options, [], identity: identity))
   }
 
   /// Goes on where `saveState` was called: same inputs, probe and options give the coefficients that one run would have
@@ -115,7 +115,7 @@ extension ZipLoRA {
   ) throws {
     try options.validate()
     let plan = try MergePlan(inputs, scope: options.scope)
-    let file = try SafeTensorsCollection(path: path)
+    let file = try StateError.opening(path)
     let state = try ZipState(file, for: ZipState(inputs, options, [], identity: identity))
     let template = plan.coefficients(options.initialValue, for: inputs, on: probe.projections)
     func saved(_ prefix: String) throws -> MergerCoefficients {
