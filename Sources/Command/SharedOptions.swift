@@ -71,7 +71,7 @@ struct SizeOptions: ParsableArguments {
 }
 
 struct OverwriteOptions: ParsableArguments {
-  @Flag(help: "Replace files that exist.")
+  @Flag(help: "Replace files that exist; of a link the link, not what it leads to.")
   var overwrite = false
 }
 

@@ -90,7 +90,8 @@ struct TrainingOptions: ParsableArguments {
     return DreamBooth.Options(
       rank: rank ?? defaults.rank, alpha: alpha, targets: targets ?? defaults.targets, steps: steps,
       learningRate: LearningRate(peak: learningRate, shape: schedule, warmup: warmup),
-      textEncoderLearningRate: textEncoderLearningRate, weightDecay: weightDecay, batch: batch, accumulation: accumulation, priorWeight: priorWeight, minSNRGamma: minSnrGamma, noiseOffset: noiseOffset,
+      textEncoderLearningRate: textEncoderLearningRate, weightDecay: weightDecay, batch: batch, accumulation: accumulation,
+      priorWeight: priorWeight, minSNRGamma: minSnrGamma, noiseOffset: noiseOffset,
       seed: seed ?? defaults.seed)
   }
 }

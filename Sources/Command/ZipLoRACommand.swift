@@ -5,9 +5,21 @@ internal import Workflows
 @main
 enum Main {
   static func main() {
-    // Who reads the messages may end before the work does.
+    // Who reads the messages may end before the work does, and a file may grow beyond what its user is allowed: writing then fails.
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+    checkArguments()
     ZipLoRACommand.main()
+  }
+
+  /// Refuses names that Swift would mend, and that would be those of other files then.
+  private static func checkArguments() {
+    for index in 1..<max(Int(CommandLine.argc), 1) {
+      guard let text = CommandLine.unsafeArgv[index], String(validatingCString: text) == nil else { continue }
+      ZipLoRACommand.exit(
+        withError: ValidationError(
+          "\(String(cString: text)): found an argument that is not UTF-8; rename the file, or write it in UTF-8"))
+    }
   }
 }
 

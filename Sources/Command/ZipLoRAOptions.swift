@@ -220,7 +220,7 @@ struct ZipLoRAOptions: ParsableArguments {
       "Value of all coefficients at the start of --method paper and joint; 1 is direct merge. (default: 1)", valueName: "number"))
   var start: Double?
 
-  @Option(help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Weight of the similarity term.", valueName: "number"))
   var lambda = paper.objective.lambda
 
   @Option(help: "Distance of predictions: the paper prints a norm, the public PyTorch code computes mean squares.")

@@ -27,14 +27,14 @@ public struct RareTokens: Codable, Sendable, Equatable {
 
   public init(_ words: [String]) { self.words = words }
 
-  /// A prompt without these words, whatever their case; nil where it has none of them.
+  /// A prompt without these words, whatever their case; nil where it has none of them, or nothing else.
   public func removed(from prompt: String) -> String? {
     let rare = words.map { $0.lowercased() }
     let all = prompt.split(whereSeparator: \.isWhitespace)
     let kept = all.filter { word in
       !rare.contains(word.lowercased().trimmed)
     }
-    return kept.count == all.count ? nil : kept.joined(separator: " ")
+    return kept.count == all.count || kept.isEmpty ? nil : kept.joined(separator: " ")
   }
 }
 

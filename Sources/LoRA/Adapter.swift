@@ -110,6 +110,11 @@ public struct Adapter {
     return norms.reduce(0) { $0 + $1 * $1 }.squareRoot()
   }
 
+  /// The layers whose paths have this part, in order.
+  ///
+  /// - Parameter part: as of `ModuleNames.lies`.
+  public func layers(under part: String) -> [String] { factors.keys.filter { ModuleNames.lies($0, under: part) } }
+
   /// The adapter with every ΔW times `weight`.
   public func scaled(by weight: Double) -> Adapter {
     weight == 1 ? self : Adapter(factors: factors.mapValues { $0.scaled(by: weight) }, metadata: metadata)

@@ -39,6 +39,17 @@ public struct ModuleNames: Sendable {
   /// [out, in] or [out, in, k, k] by full path.
   public let shapes: OrderedDictionary<String, [Int]>
 
+  /// Whether a layer's path has this part.
+  ///
+  /// - Parameters:
+  ///   - path: or the name that kohya's dialect has for it, where no base tells the path.
+  ///   - part: whole names: `up_blocks.0` or `attn2`, and not `attn`.
+  public static func lies(_ path: String, under part: String) -> Bool {
+    // kohya's names have one separator for all.
+    let spell = path.contains(".") ? { $0 } : ModuleKind.plain
+    return ".\(spell(path)).".contains(".\(spell(part)).")
+  }
+
   public init(_ shapes: OrderedDictionary<String, [Int]>) { self.shapes = shapes }
 
   public init(_ projections: Projections) { self.init(projections.mapValues(\.weightShape)) }

@@ -60,6 +60,11 @@ public struct MergeShares: Codable, Sendable, Equatable {
       exceptions: exceptions.reduce(into: [:]) { $0[name($1.key) ?? $1.key] = $1.value })
   }
 
+  /// The same shares where only these layers are left.
+  fileprivate func keeping(_ layers: some Collection<String>) -> MergeShares {
+    MergeShares(inputs: inputs, ranks: ranks, exceptions: exceptions.filter { layers.contains($0.key) })
+  }
+
   private init(inputs: [Input], ranks: [Int], exceptions: [String: [Int]]) {
     (self.inputs, self.ranks, self.exceptions) = (inputs, ranks, exceptions)
   }
@@ -105,6 +110,27 @@ extension Adapter {
     var metadata = metadata
     metadata[MergeShares.metadataKey] = MergeShares(reweighted, ranks).text
     return Adapter(factors: layers, metadata: metadata)
+  }
+}
+
+extension Adapter {
+  /// The adapter with some layers acting `weights` times as strongly as they do; those of weight 0 are taken out for good.
+  ///
+  /// - Parameter weights: by the layer's path.
+  /// - Throws: `MergeError.nothingLeft`.
+  public func reweighted(layers weights: [String: Double]) throws(MergeError) -> Adapter {
+    var reweighted = self
+    reweighted.factors = factors.reduce(into: [:]) { kept, layer in
+      let weight = weights[layer.key] ?? 1
+      if weight != 0 { kept[layer.key] = weight == 1 ? layer.value : layer.value.scaled(by: weight) }
+    }
+    guard !reweighted.factors.isEmpty else {
+      throw .nothingLeft(method: "reweight", expected: "layers whose weight is not 0")
+    }
+    if let shares = try? MergeShares(metadata: metadata) {
+      reweighted.metadata[MergeShares.metadataKey] = shares.keeping(reweighted.factors.keys).text
+    }
+    return reweighted
   }
 }
 

@@ -32,7 +32,8 @@ public final class DreamBooth {
     public init(
       rank: Int = 64, alpha: Double? = nil, targets: Targets = .attention, steps: Int = 1000,
       learningRate: LearningRate = LearningRate(peak: 5e-5), textEncoderLearningRate: Double? = nil,
-      weightDecay: Double = 0.01, batch: Int = 1, accumulation: Int = 1, priorWeight: Double = 1, minSNRGamma: Double? = nil, noiseOffset: Double? = nil, seed: UInt64 = 0
+      weightDecay: Double = 0.01, batch: Int = 1, accumulation: Int = 1, priorWeight: Double = 1, minSNRGamma: Double? = nil,
+      noiseOffset: Double? = nil, seed: UInt64 = 0
     ) {
       self.rank = rank
       self.alpha = alpha
@@ -83,7 +84,7 @@ public final class DreamBooth {
   /// - Throws: `TargetsError`, `RankError`, `AttachmentError` and `TorchError`.
   public init(
     _ pictures: LatentCache, prior: LatentCache? = nil, model: DiffusionModel, options: Options = .init(),
-    start: Adapter? = nil, phase: String = "training the LoRA", processes: ProcessGroup = ProcessGroup()
+    start: Adapter? = nil, phase: String = standardPhase, processes: ProcessGroup = ProcessGroup()
   ) throws {
     self.options = options
     self.processes = processes
@@ -120,6 +121,15 @@ public final class DreamBooth {
     fixedText = try withTorchErrors { fixed(pictures) }
     fixedPriorText = try withTorchErrors { fixed(prior) }
   }
+
+  /// Refuses a file that is no state of a training, before there is anything to go on with.
+  ///
+  /// - Throws: `StateError`.
+  public static func checkState(at path: String, phase: String = standardPhase) throws {
+    _ = try TrainingLoop.openState(at: path, phase: phase)
+  }
+
+  public static let standardPhase = "training the LoRA"
 
   /// Runs the steps that are left and gives the LoRA.
   ///

@@ -28,6 +28,9 @@ public struct BaseModel: Codable, Sendable, Equatable {
   }
 
   package func validate() throws(SettingError) {
+    guard !source.isEmpty else {
+      throw SettingError("--base: found nothing; expected a folder, a safetensors file or an id of the Hugging Face hub")
+    }
     if let threads { try Demand.atLeast(1, threads, "threads", atMost: 1024) }
     try Demand.available(device)
   }

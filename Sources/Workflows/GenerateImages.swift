@@ -2,6 +2,7 @@ public import Diffusion
 internal import Foundation
 internal import Images
 internal import LoRA
+internal import Merging
 internal import Torch
 public import Training
 
@@ -19,8 +20,10 @@ public enum LoRACombination: String, Codable, Sendable, CaseIterable {
     let weights = loras.map(\.weight)
     let isMixture = weights.allSatisfy { $0 >= 0 } && weights.reduce(0, +) > 0
     guard loras.count >= 2, self == .changes || isMixture else {
+      let found =
+        loras.isEmpty ? "no LoRA" : "\(loras.count.counted("LoRA")) of weight \(weights.map(\.shortest).joined(separator: ", "))"
       throw SettingError(
-        "--combine \(rawValue): found \(loras.count) LoRAs of weights \(weights); expected two or more"
+        "--combine \(rawValue): found \(found); expected two or more"
           + (self == .changes ? "" : ", of weights from 0 on, not all 0"))
     }
   }
@@ -65,7 +68,8 @@ public struct GenerateImages: Workflow {
   public init(
     base: BaseModel, prompts: [String], negativePrompt: String? = nil, loras: [WeightedFile] = [],
     combination: LoRACombination = .weights, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
-    guidanceRescale: Double? = nil, size: PictureSize = .init(), seed: UInt64 = 0, count: Int = 1, batch: Int = 1, output: String, overwrite: Bool = false
+    guidanceRescale: Double? = nil, size: PictureSize = .init(), seed: UInt64 = 0, count: Int = 1, batch: Int = 1, output: String,
+    overwrite: Bool = false
   ) {
     self.base = base
     self.prompts = prompts
@@ -89,6 +93,7 @@ public struct GenerateImages: Workflow {
     try size.validate()
     for lora in loras { try lora.validate() }
     guard !prompts.isEmpty else { throw SettingError("--prompt is missing; expected at least one") }
+    guard !output.isEmpty else { throw SettingError("--output: found nothing; expected FILE.png or a folder") }
     try combination.validate(loras)
     try Demand.atLeast(1, steps, "steps")
     try Demand.notNegative(guidance, "guidance")
@@ -131,7 +136,7 @@ public struct GenerateImages: Workflow {
 
   private func generate(progress: ProgressHandler) throws -> [String] {
     let began = ContinuousClock.now
-    let record = isFile ? Paths.record(of: output) : "\(output)/run.json"
+    let record = isFile ? Paths.record(of: output) : "\(Paths.tidied(output))/run.json"
     let request = request
     let files = (0..<request.total).map(file)
     let earlier = overwrite ? nil : RunRecord<Self>.stopped(at: record, as: self)
@@ -230,6 +235,6 @@ public struct GenerateImages: Workflow {
   }
 
   private func file(_ picture: Int) -> String {
-    isFile ? output : "\(output)/\(String(format: "%04d", picture + 1))-seed\(request.source(picture).seed).png"
+    isFile ? output : "\(Paths.tidied(output))/\(String(format: "%04d", picture + 1))-seed\(request.source(picture).seed).png"
   }
 }

@@ -90,7 +90,9 @@ public struct PictureSource: Codable, Sendable, Equatable {
     guard Paths.exists(path) else {
       throw ImageError.unreadable(name: path, reason: "no such file or folder")
     }
-    guard Paths.isFolder(path) else { return ([Picture(file: path, image: try Image(contentsOf: path), caption: nil, repeats: 1)], []) }
+    guard Paths.isFolder(path) else {
+      return ([Picture(file: path, image: try Image(contentsOf: path), caption: nil, repeats: 1)], [])
+    }
     let prefix = path.hasSuffix("/") ? path : "\(path)/"
     let folder = try ImageFolder(contentsOf: path)
     let pictures = folder.pictures.map {

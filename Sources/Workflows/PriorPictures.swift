@@ -27,17 +27,23 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     guard prompt != nil || folder != nil else {
       throw SettingError("--prior-count needs pictures or a prompt; give --prior-images, --prior-prompt or both")
     }
-    guard prompt != nil || count == nil else {
-      throw SettingError("--prior-count needs --prior-prompt to draw the pictures that are missing")
-    }
   }
 
-  /// Refuses before the work a folder that is not there and that nothing can be drawn into.
+  /// Refuses before the work a folder that has too few pictures and that nothing can be drawn into.
   ///
-  /// - Throws: `ImageError`.
+  /// - Throws: `ImageError`, `SettingError`.
   func check() throws {
-    guard prompt == nil, let folder else { return }
-    _ = try ImageFolder.pictureNames(in: folder)
+    guard let folder, prompt == nil || Paths.exists(folder) else { return }
+    let there = try ImageFolder.pictureNames(in: folder)
+    guard let count, count > there.count else { return }
+    guard prompt != nil else {
+      throw SettingError(
+        "prior-count", count, expected: "up to \(there.count), the pictures in \(folder), or --prior-prompt to draw the others of")
+    }
+    guard !there.contains(where: { $0.contains("/") }) else {
+      throw SettingError(
+        "prior-count", count, expected: "up to \(there.count), the pictures in folders of \(folder), beside which none is drawn")
+    }
   }
 
   /// Reads the pictures and first lets the base draw what is missing, several processes in turns. A stopped run finds those

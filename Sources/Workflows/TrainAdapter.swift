@@ -104,6 +104,11 @@ public struct TrainAdapter: DistributedWorkflow {
           "checkpoint-every", every, expected: "less than the \(training.steps) steps, after which --output is written anyway")
       }
     }
+    guard prior == nil || training.priorWeight > 0 else {
+      throw SettingError(
+        "prior-weight", training.priorWeight,
+        expected: "a number above 0, as pictures of the class would count for nothing; or none of them")
+    }
     try prior?.validate()
     if let folder = prior?.folder, Paths.resolved(folder) == Paths.resolved(pictures.path) {
       throw SettingError("prior-images", folder, expected: "another folder than that of --images; other things of the class")
@@ -131,16 +136,21 @@ public struct TrainAdapter: DistributedWorkflow {
     try Paths.checkWritable([output.path, Paths.record(of: output.path)], overwrite: output.overwrite)
     try output.check(as: Dialects.kohya)
     try Paths.checkWritable([statePath], overwrite: true)
+    let lock = try processes.isFirst ? state.lock(beside: output) : nil
+    defer { lock?.release() }
+    if Paths.exists(statePath) { try DreamBooth.checkState(at: statePath) }
     // A training that goes on draws some samples again.
     let overwritesEarlier = output.overwrite || Paths.exists(statePath)
     try samples.check(beside: output, steps: training.steps, overwrite: overwritesEarlier)
     for (_, output) in checkpoints(overwrite: overwritesEarlier) where Paths.exists(Paths.folder(of: output.path)) {
       try output.check(as: Dialects.kohya)
     }
+    let start = try start.map { try AdapterFile(path: $0) }
     let content = try pictures.load(promptOption: "prompt")
     try prior?.check()
     return try settled(for: content).train(
-      on: content, state: statePath, overwritesEarlier: overwritesEarlier, began: began, progress: progress, processes: processes)
+      on: content, from: start, state: statePath, overwritesEarlier: overwritesEarlier, began: began, progress: progress,
+      processes: processes)
   }
 
   /// With the seed as a number, which other runs can be given.
@@ -152,13 +162,14 @@ public struct TrainAdapter: DistributedWorkflow {
   }
 
   private func train(
-    on content: PictureSource.Content, state statePath: String, overwritesEarlier: Bool, began: ContinuousClock.Instant,
-    progress: ProgressHandler, processes: ProcessGroup
+    on content: PictureSource.Content, from start: AdapterFile?, state statePath: String, overwritesEarlier: Bool,
+    began: ContinuousClock.Instant, progress: ProgressHandler, processes: ProcessGroup
   ) throws -> String {
     let base = try base.locate(progress: progress)
     let model = try base.load(for: processes)
     let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
-    let (start, startFiles) = try start.map { try self.start($0, on: model, progress: progress) } ?? (nil, [])
+    let startFiles = try start.map { try FileDigest.ofInputs($0.files, progress: progress) } ?? []
+    let start = try start.map { try readStart($0, for: model, progress: progress) }
     let layers = try start.map { Array($0.factors.keys) } ?? training.targets.paths(in: model.moduleNames)
     guard training.textEncoderLearningRate == nil || layers.contains(where: { Component(of: $0) != .unet }) else {
       throw SettingError(
@@ -215,17 +226,13 @@ public struct TrainAdapter: DistributedWorkflow {
   }
 
   /// The LoRA to go on from as it is for this model, with what it says of itself that stays true.
-  private func start(
-    _ path: String, on model: DiffusionModel, progress: ProgressHandler
-  ) throws -> (Adapter?, [FileDigest]) {
-    let file = try AdapterFile(path: path)
+  private func readStart(_ file: AdapterFile, for model: DiffusionModel, progress: ProgressHandler) throws -> Adapter {
     ProgressReport.remarks(on: [file], to: progress)
-    let digests = try FileDigest.ofInputs(file.files, progress: progress)
     var adapter = try model.adapters(of: [file], progress: progress)[0]
     let lasting = ["ss_base_model_version", "ss_v2", "ss_v_parameterization"]
     adapter.metadata = adapter.metadata.filter { $0.key.hasPrefix("modelspec.") || lasting.contains($0.key) }
-    adapter.metadata["ziplora.start"] = Paths.name(path)
-    return (adapter, digests)
+    adapter.metadata["ziplora.start"] = Paths.name(file.path)
+    return adapter
   }
 
   /// What other programs show, and what calls the LoRA up.

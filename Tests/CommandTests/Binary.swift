@@ -49,16 +49,22 @@ struct Binary {
     try run(arguments, environment: environment, interruptWhen: phase.map { phase in { $0.contains(phase) } })
   }
 
+  /// Runs a line of the shell, in which `"$0"` is the command and `"$@"` are the arguments.
+  static func run(shell line: String, _ arguments: [String] = []) throws -> Binary {
+    try run(arguments, environment: [:], shell: line, interruptWhen: nil)
+  }
+
   /// - Parameter interruptWhen: Ctrl-C is sent once this holds; asked with what stands on standard error.
   static func run(
-    _ arguments: [String], environment: [String: String], interruptWhen isDue: ((_ errors: String) throws -> Bool)?
+    _ arguments: [String], environment: [String: String], shell line: String? = nil,
+    interruptWhen isDue: ((_ errors: String) throws -> Bool)?
   ) throws -> Binary {
     let folder = try TemporaryFolder()
     // Files and not pipes, which would block a command that says more than a pipe holds.
     let (output, errors) = (try folder.emptyFile("output"), try folder.emptyFile("errors"))
     let process = Process()
-    process.executableURL = URL(filePath: path)
-    process.arguments = arguments
+    process.executableURL = URL(filePath: line == nil ? path : "/bin/sh")
+    process.arguments = (line.map { ["-c", $0, path] } ?? []) + arguments
     process.standardOutput = try FileHandle(forWritingTo: output)
     process.standardError = try FileHandle(forWritingTo: errors)
     // Small models are no work for two threads, and tests run beside each other.

@@ -204,7 +204,72 @@ import Workflows
       "the method b-lora leaves nothing of these LoRAs")
   }
 
+  @Test("layers of any LoRA are weighed by the parts of their paths, the last one given counting")
+  func layerWeights() throws {
+    let parts = ["unet=0.5", "unet.mid_block=2", "attn1.to_q=0", "down_blocks.1.attentions.0=-1"]
+    let output = try Binary.succeed(
+      "reweight", golden, "--base", base, "--output", folder("a.safetensors"), "--layer-weight", parts[0], "--layer-weight",
+      parts[1], "--layer-weight", parts[2], "--layer-weight", parts[3])
+    let names = try Checkpoint(path: base).moduleNames
+    let (old, new) = try (
+      AdapterFile(path: golden).adapter(for: names), AdapterFile(path: folder("a.safetensors")).adapter(for: names)
+    )
+    func weight(_ path: String) -> Double {
+      if path.contains("down_blocks.1.attentions.0.") { return -1 }
+      if path.contains(".attn1.to_q") { return 0 }
+      if path.contains("mid_block.") { return 2 }
+      return path.hasPrefix("unet.") ? 0.5 : 1
+    }
+    let kinds = Set(old.factors.keys.map(weight))
+    #expect(kinds.isSuperset(of: [-1, 0, 2, 0.5]), "\(kinds)")
+    #expect(Array(new.factors.keys) == old.factors.keys.filter { weight($0) != 0 })
+    for (path, factors) in new.factors {
+      #expect(try difference(factors.delta(), old.factors[path]!.scaled(by: weight(path)).delta()) < 1e-6, "\(path)")
+    }
+    #expect(output.contains("unet.mid_block") && output.hasSuffix("\(folder("a.safetensors"))\n"), "\(output)")
+    let record = try JSONDecoder().decode(RunRecord<ReweightAdapter>.self, from: bytes(folder("a.safetensors.json")))
+    #expect(record.settings.layers.last == LayerWeight("down_blocks.1.attentions.0", weight: -1))
+  }
+
+  @Test("without a base, blocks have the names that inspect shows")
+  func blocksOfAnUnknownBase() throws {
+    let blocks = try Inspection(AdapterFile(path: golden)).blocks
+    let block = try #require(blocks.first { $0.name.contains("middle") || $0.name.contains("mid_block") })
+    let output = try Binary.succeed(
+      "reweight", golden, "--output", folder("a.safetensors"), "--layer-weight", "\(block.name)=0.5")
+    #expect(output.contains("\(block.name)") && output.contains("  \(block.layers)  "), "\(output)")
+    let (old, new) = (try adapter(golden), try adapter(folder("a.safetensors")))
+    for (name, factors) in new.factors {
+      let weight = name.hasPrefix(block.name) ? 0.5 : 1
+      #expect(try difference(factors.delta(), old.factors[name]!.scaled(by: weight).delta()) < 1e-6, "\(name)")
+    }
+  }
+
+  @Test("a zip without some of its layers can still be weighed anew")
+  func layersOfAZip() throws {
+    let loras = try TrainedLoRAs.shared.get()
+    let zip = try Binary.run(loras.zip(steps: 1, output: folder("zip.safetensors")))
+    try #require(zip.status == 0, "\(zip.errors)")
+    func reweight(_ from: String, _ to: String, _ options: String...) throws -> Adapter {
+      let run = try Binary.run(["reweight", folder(from), "--base", base, "--output", folder(to)] + options)
+      try #require(run.status == 0, "\(run.errors)")
+      return try AdapterFile(path: folder(to)).adapter(for: Checkpoint(path: base).moduleNames)
+    }
+    let layers = ["--layer-weight", "attn2=0.5", "--layer-weight", "mid_block=0"]
+    let both = try reweight(
+      "zip.safetensors", "both.safetensors", "--style-weight", "0.25", layers[0], layers[1], layers[2], layers[3])
+    _ = try reweight("zip.safetensors", "thin.safetensors", layers[0], layers[1], layers[2], layers[3])
+    let inTurn = try reweight("thin.safetensors", "turn.safetensors", "--style-weight", "0.25")
+    #expect(!both.factors.isEmpty && both.factors.keys.allSatisfy { !$0.contains("mid_block") })
+    #expect(both.factors.keys == inTurn.factors.keys)
+    #expect(difference(both, inTurn) < 1e-6)
+  }
+
   @Test func filesThatCannotBeWeighedAnew() throws {
+    try expectFailure(
+      ["reweight", golden, "--layer-weight", "lora_unet_nothing=1"],
+      "--layer-weight lora_unet_nothing: no layer of \(golden) lies under it; expected parts of names such as")
+    try expectFailure(["reweight", golden, "--base", base, "--layer-weight", "unet=0"], "it keeps layers whose weight is not 0")
     try expectFailure(
       ["reweight", golden, "--subject-weight", "1"], "kohya.safetensors: its metadata (ziplora.shares) does not say")
     try expectFailure(["reweight", folder("cat.safetensors"), "--subject-weight", "1"], "cat.safetensors")

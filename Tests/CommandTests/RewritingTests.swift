@@ -91,8 +91,8 @@ import Workflows
     let text = try Binary.succeed(
       "convert", folder("loha.safetensors"), "--leave-out-vectors", "--rank-limit", "8", "--output", folder("a.safetensors"))
     for line in [
-      "2 layers of Stable Diffusion 1.x, kohya to kohya", "1 layers (LoHa) now have rank 4, before 4; exactly the same change",
-      "1 layers (whole difference) now have rank 8, before 320; the most is lost at unet.down_blocks.0.attentions.0",
+      "2 layers of Stable Diffusion 1.x, kohya to kohya", "1 layers (LoHa) now have rank 4 of 4; the same change, to rounding",
+      "1 layers (whole difference) now have rank 8 of 320; the most is lost at unet.down_blocks.0.attentions.0",
       "1 changes of biases, norms and embeddings are left out",
     ] {
       #expect(text.contains(line), "\(text)")
@@ -155,7 +155,7 @@ import Workflows
     let golden = "\(goldens)/adapters/attention/kohya.safetensors"
     let text = try Binary.succeed(
       "resize", golden, "--base", base, "--rank", "2", "--output", folder("a.safetensors"))
-    #expect(text.contains("136 layers (LoRA) now have rank 2, before 4; the most is lost at unet."), "\(text)")
+    #expect(text.contains("136 layers (LoRA) now have rank 2 of 4; the most is lost at unet."), "\(text)")
     #expect(try AdapterFile(path: folder("a.safetensors")).layers.values.allSatisfy { $0.rank == 2 })
     // All of the energy is the same LoRA.
     let whole = try Binary.succeed(

@@ -106,6 +106,31 @@ import Workflows
     #expect(own.status == 64 && own.errors.contains("expected another folder than that of --images"), "\(own.errors)")
   }
 
+  @Test("of a folder with captions the first pictures are taken, as many as are asked for")
+  func countOfPrior() throws {
+    let others = try folder.pictures("class", "rgb-8.png", "444.jpg")
+    try "a dog".write(toFile: "\(others)/prompt.txt", atomically: true, encoding: .utf8)
+    let command = train("--prompt", "a sbu dog", "--prior-images", others)
+    let run = try Binary.run(command + ["--prior-count", "3"])
+    #expect(
+      run.status == 1
+        && run.errors.contains(
+          "--prior-count 3: expected up to 2, the pictures in \(others), or --prior-prompt to draw the others of"),
+      "\(run.errors)")
+    try expectSuccess(command + ["--prior-count", "1"])
+    let record = try JSONDecoder().decode(RunRecord<TrainAdapter>.self, from: bytes(folder("a.safetensors.json")))
+    let read = record.inputs.map(\.path).filter { $0.hasPrefix(others) }
+    #expect(read == ["\(others)/\(try names("class")[0])", "\(others)/prompt.txt"])
+
+    _ = try folder.pictures("regularisation/1_dog", "rgb-8.png")
+    let beside = try Binary.run(
+      train("--prompt", "a sbu dog", "--prior-images", folder("regularisation"), output: "b")
+        + ["--prior-prompt", "a dog", "--prior-count", "2"])
+    #expect(beside.status == 1 && beside.errors.contains("beside which none is drawn"), "\(beside.errors)")
+    #expect(try names("regularisation") == ["1_dog"])
+    try expectSuccess(train("--prompt", "a sbu dog", "--prior-images", folder("regularisation"), output: "c"))
+  }
+
   // MARK: prompts and seeds
 
   @Test("a prompt of two lines is one prompt")

@@ -34,14 +34,23 @@ import Torch
       train + ["--start-from", "a.safetensors", "--rank", "4", "--targets", "ff"],
       "--rank, --targets: the LoRA of --start-from has its own; leave this out"
     ),
-    (train + ["--start-from", "dog.safetensors"], "--output dog.safetensors: expected another file than those that the training reads"),
+    (
+      train + ["--start-from", "dog.safetensors"],
+      "--output dog.safetensors: expected another file than those that the training reads"
+    ),
     (generate + ["--guidance-rescale", "2"], "--guidance-rescale 2.0: expected a number from 0 to 1; 0.7 is usual"),
     (
       generate + ["--guidance-rescale", "0.5", "--guidance", "1"],
       "--guidance 1.0: expected more than 1, as --guidance-rescale does nothing without guidance"
     ),
     (train + ["--prior-count", "5"], "--prior-count needs pictures or a prompt"),
-    (train + ["--prior-count", "5", "--prior-images", "x"], "--prior-count needs --prior-prompt"),
+    (
+      train + ["--prior-weight", "0", "--prior-images", "x"],
+      "--prior-weight 0.0: expected a number above 0, as pictures of the class would count for nothing; or none of them"
+    ),
+    (generate + ["--output", ""], "--output: found nothing; expected FILE.png or a folder"),
+    (generate + ["--base", ""], "--base: found nothing; expected a folder, a safetensors file or an id of the Hugging Face hub"),
+    (zip + ["--lambda", "-1"], "lambda -1.0: expected 0 or more"),
     (train + ["--save-every=-1"], "--save-every -1.0: expected 0 or more"),
     (train + ["--dialect", "french"], "Please provide one of 'kohya', 'diffusers' or 'peft'"),
     (train + ["--threads", "0"], "--threads 0: expected 1 or more"),
@@ -51,7 +60,7 @@ import Torch
     (generate + ["--sampler", "best"], "Please provide one of 'ddim', 'euler', 'euler-ancestral' or 'dpm++2m'"),
     (
       generate + ["--combine", "predictions", "--lora", "a.safetensors"],
-      "--combine predictions: found 1 LoRAs of weights [1.0]; expected two or more, of weights from 0 on, not all 0"
+      "--combine predictions: found 1 LoRA of weight 1; expected two or more, of weights from 0 on, not all 0"
     ),
     (generate + ["--batch", "0"], "--batch 0: expected 1 or more"),
     (generate + ["--count", "0"], "--count 0: expected 1 or more"),
@@ -122,6 +131,14 @@ import Torch
     ),
     (["reweight", "a.safetensors", "--output", "b.safetensors"], "no weight is given; expected --subject-weight,"),
     (["reweight", "a.safetensors", "--style-weight", "inf", "--output", "b.safetensors"], "expected a finite number"),
+    (
+      ["reweight", "a.safetensors", "--layer-weight", "mid_block", "--output", "b.safetensors"],
+      "\"mid_block\": expected a part of layers' paths and a number, such as up_blocks.0.attentions.1=0.5"
+    ),
+    (
+      ["reweight", "a.safetensors", "--layer-weight", "mid_block=nan", "--output", "b.safetensors"],
+      "--layer-weight mid_block: nan: expected a finite number"
+    ),
     (["inspect", "a", "b", "c"], "3 files; expected one, or two to compare"),
     (["inspect"], "Missing expected argument '<file> ...'"),
     (resize, "give either --rank or --energy"),

@@ -199,7 +199,8 @@ import Workflows
       doubts == 1
         || told[0].hasSuffix(
           "was trained with clip skip 2 (ss_clip_skip), and here it is 1, with which it may act otherwise; "
-            + "--clip-skip 2 is what it was trained with"), "\(told)")
+            + "--clip-skip 2 is what it was trained with"),
+      "\(told)")
     // Said to be so, it is no doubt any more.
     told = []
     var skipping = drawing

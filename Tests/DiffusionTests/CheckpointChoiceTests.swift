@@ -80,7 +80,8 @@ struct CheckpointChoiceTests {
     for wrong in [usual - 1, 4, -1] {
       let error = #expect(throws: CheckpointError.self) { _ = try model(wrong) }
       #expect(
-        error?.description == "\(folder): --clip-skip \(wrong); expected \(usual), which is what the model was trained with, to 3, "
+        error?.description
+          == "\(folder): --clip-skip \(wrong); expected \(usual), which is what the model was trained with, to 3, "
           + "the layers of its text_encoder")
     }
   }

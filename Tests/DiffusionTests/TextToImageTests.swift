@@ -27,7 +27,8 @@ import Torch
     func request() throws -> TextToImage {
       var request = TextToImage(
         prompts: [prompt], negativePrompt: negative_prompt, sampler: try Sampler.named(sampler),
-        steps: num_inference_steps, guidance: guidance_scale, guidanceRescale: guidance_rescale ?? 0, width: width, height: height, seed: seed)
+        steps: num_inference_steps, guidance: guidance_scale, guidanceRescale: guidance_rescale ?? 0, width: width,
+        height: height, seed: seed)
       if let original_size, let crops_coords_top_left, let target_size {
         request.sizes = SizeConditioning(
           original: (original_size[0], original_size[1]), crop: (crops_coords_top_left[0], crops_coords_top_left[1]),

@@ -108,7 +108,8 @@ import Testing
       try FileManager.default.removeItem(atPath: folder(other))
     }
     try add(to: "10_sbu dog/more")
-    #expect(message { _ = try ImageFolder(contentsOf: folder.path) }.hasPrefix("\(folder("10_sbu dog/more")): a folder; expected"))
+    #expect(
+      message { _ = try ImageFolder(contentsOf: folder.path) }.hasPrefix("\(folder("10_sbu dog/more")): a folder; expected"))
   }
 
   @Test func somethingElseInTheFolderIsNamed() throws {

@@ -18,6 +18,7 @@ import Torch
   @Test func onlyProcess() throws {
     #expect(try LaunchEnvironment([:]) == nil)
     #expect(try LaunchEnvironment(["RANK": "0", "WORLD_SIZE": "1"]) == nil, "which needs no place to meet")
+    #expect(try LaunchEnvironment(["WORLD_SIZE": "1"]) == nil, "and no number")
     #expect(try LaunchEnvironment(["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]) == nil, "a batch script that starts no step")
   }
 

@@ -81,7 +81,8 @@ import Training
     #expect(throws: Interrupted.self) { try training(2.5e-3).run(state: file, progress: { _ in false }) }
     let error = #expect(throws: StateError.self) { try training(nil).run(state: file) }
     #expect(
-      error?.reason == "--text-encoder-learning-rate is the learning rate, the state was made with 0.0025", "\(error?.reason ?? "")")
+      error?.reason == "--text-encoder-learning-rate is the learning rate, the state was made with 0.0025",
+      "\(error?.reason ?? "")")
     let whole = values(try training(2.5e-3).run())
     #expect(try values(training(2.5e-3).run(state: file)) == whole)
   }

@@ -55,7 +55,10 @@ struct PictureOptions: ParsableArguments {
 }
 
 struct PriorOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Folder of pictures of the whole class. Missing ones are put there.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp(
+      "Folder of pictures of the whole class, where missing ones are put; dog-prior beside dog.safetensors when not given.",
+      valueName: "dir"))
   var priorImages: String?
 
   @Option(help: ArgumentHelp("Prompt of the class, such as \"a dog\"; the base draws missing pictures.", valueName: "text"))
@@ -93,7 +96,8 @@ struct CheckpointOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Steps between files of the LoRA as it is by then, such as dog-step00500.safetensors beside dog.safetensors.", valueName: "n"))
+      "Steps between files of the LoRA as it is by then, such as dog-step00500.safetensors beside dog.safetensors.",
+      valueName: "n"))
   var checkpointEvery: Int?
 }
 

@@ -31,7 +31,16 @@ extension MergeAdapters.Outcome {
 
 extension ReweightAdapter.Outcome {
   var summary: String {
-    let table = TextTable(rows: [["LoRA", "weight before", "now"]] + inputs.map { [$0.name, $0.before.short, $0.now.short] })
-    return (table.lines + ["", lora]).joined(separator: "\n")
+    var lines: [String] = []
+    if !inputs.isEmpty {
+      lines +=
+        TextTable(rows: [["LoRA", "weight before", "now"]] + inputs.map { [$0.name, $0.before.short, $0.now.short] }).lines
+      lines.append("")
+    }
+    if !layers.isEmpty {
+      let rows = layers.map { [$0.weight.part, "\($0.count)", $0.weight.weight.short] }
+      lines += TextTable(rows: [["layers under", "number", "times"]] + rows).lines + [""]
+    }
+    return (lines + [lora]).joined(separator: "\n")
   }
 }

@@ -10,9 +10,9 @@ extension AdapterRewriting {
       let ranks = members.map(\.rank)
       let worst = members.max { $0.discardedEnergy < $1.discardedEnergy }!
       lines.append(
-        "\(members.count) layers (\(form)) now have rank \(Self.range(ranks)), before \(Self.range(members.map(\.exactRank))); "
+        "\(members.count) layers (\(form)) now have rank \(Self.range(ranks)) of \(Self.range(members.map(\.exactRank))); "
           + (worst.discardedEnergy < 1e-10
-            ? "exactly the same change"
+            ? "the same change, to rounding"
             : "the most is lost at \(worst.layer): \(worst.discardedEnergy.percent) of the squared norm"))
     }
     if !leftOut.isEmpty { lines.append("\(leftOut.count) changes of biases, norms and embeddings are left out") }

@@ -110,7 +110,8 @@ public struct Checkpoint: Sendable {
   func clipSkip(of family: ModelFamily) throws -> Int {
     guard let chosen = choices.clipSkip else { return family.clipSkip }
     for (index, parts) in family.textEncoders.enumerated() {
-      let possible = family.clipSkip...max(family.clipSkip, try textEncoderSource(index, of: family).configuration.numHiddenLayers)
+      let possible =
+        family.clipSkip...max(family.clipSkip, try textEncoderSource(index, of: family).configuration.numHiddenLayers)
       guard possible.contains(chosen) else {
         throw CheckpointError(path: path, reason: .clipSkip(chosen, possible: possible, textEncoder: parts.encoder))
       }

@@ -32,7 +32,8 @@ public struct TextToImage: Sendable {
 
   public init(
     prompts: [String], negativePrompt: String? = nil, sampler: Sampler = .euler, steps: Int = 50, guidance: Double = 5,
-    guidanceRescale: Double = 0, width: Int? = nil, height: Int? = nil, sizes: SizeConditioning? = nil, seed: UInt64 = 0, count: Int = 1
+    guidanceRescale: Double = 0, width: Int? = nil, height: Int? = nil, sizes: SizeConditioning? = nil, seed: UInt64 = 0,
+    count: Int = 1
   ) {
     self.prompts = prompts
     self.negativePrompt = negativePrompt
