@@ -37,6 +37,7 @@ SAMPLERS = {
 }
 PROMPT = "a photo of a sbu cat on grass, in szn style"
 NEGATIVE = "blurry, low quality"
+LONG = ", ".join(f"{thing} number {number} on grass" for number, thing in enumerate(["a sbu cat", "a dog", "a house"] * 6))
 SDXL_SIZES = dict(original_size=[64, 96], crops_coords_top_left=[3, 5], target_size=[40, 56])
 SDXL_CASES = {
     "ddim": dict(sampler="ddim", num_inference_steps=5, negative_prompt=NEGATIVE, height=40, width=56, seed=11),
@@ -50,6 +51,7 @@ SDXL_CASES = {
     # Of the prompt alone: diffusers reads the negative prompt to the usual layer.
     "clip-skip": dict(sampler="euler", num_inference_steps=3, guidance_scale=1.0, clip_skip=1, height=16, width=16, seed=16),
     "rescaled": dict(sampler="ddim", num_inference_steps=4, guidance_scale=8.0, guidance_rescale=0.7, height=16, width=16, seed=17),
+    "long": dict(sampler="euler", num_inference_steps=2, prompt=LONG, negative_prompt=NEGATIVE, parts=2, height=16, width=16, seed=18),
 }
 SD_CASES = {
     "ddim": dict(sampler="ddim", num_inference_steps=5, negative_prompt=NEGATIVE, height=40, width=56, seed=21),
@@ -59,6 +61,7 @@ SD_CASES = {
     "unguided": dict(sampler="euler", num_inference_steps=4, guidance_scale=1.0, seed=25),
     "clip-skip": dict(sampler="euler", num_inference_steps=3, guidance_scale=1.0, clip_skip=1, height=32, width=32, seed=26),
     "rescaled": dict(sampler="ddim", num_inference_steps=4, guidance_scale=8.0, guidance_rescale=0.7, height=32, width=32, seed=27),
+    "long": dict(sampler="euler", num_inference_steps=2, guidance_scale=1.0, prompt=LONG, parts=2, height=32, width=32, seed=28),
 }
 
 
@@ -169,11 +172,36 @@ def noise_in_float32():
         yield
 
 
+def in_parts(pipeline, text: str, parts: int) -> list[torch.Tensor]:
+    """States of a text in parts of 75 tokens, one after the other, and the pooled text of the first where there is one (A1111)."""
+    states, pooled = [], None
+    for name in ("", "_2"):
+        encoder, tokenizer = getattr(pipeline, f"text_encoder{name}", None), getattr(pipeline, f"tokenizer{name}", None)
+        if encoder is None:
+            continue
+        ids = tokenizer(text, add_special_tokens=False).input_ids[: parts * 75]
+        rows = [[tokenizer.bos_token_id, *ids[part * 75 : part * 75 + 75], tokenizer.eos_token_id] for part in range(parts)]
+        rows = torch.tensor([row + [tokenizer.pad_token_id] * (77 - len(row)) for row in rows])
+        with torch.no_grad():
+            output = encoder(rows, output_hidden_states=True)
+        is_sdxl = hasattr(pipeline, "text_encoder_2")
+        states.append((output.hidden_states[-2] if is_sdxl else output.last_hidden_state).flatten(0, 1)[None])
+        pooled = output.text_embeds[:1] if is_sdxl and name else None
+    return [torch.cat(states, -1)] + ([] if pooled is None else [pooled])
+
+
 def generate(pipeline, case: dict, scheduler: dict) -> dict[str, torch.Tensor]:
     """Runs one case and returns its conditioning, the latents before the first and after each step, and the picture."""
     arguments = dict(case)
     kind, options = SAMPLERS[arguments.pop("sampler")]
     seed = arguments.pop("seed")
+    prompt, parts = arguments.pop("prompt", PROMPT), arguments.pop("parts", 1)
+    if parts > 1:
+        keys = ("prompt_embeds", "pooled_prompt_embeds")
+        arguments |= zip(keys, in_parts(pipeline, prompt, parts))
+        if negative := arguments.pop("negative_prompt", None):
+            arguments |= zip((f"negative_{key}" for key in keys), in_parts(pipeline, negative, parts))
+        prompt = None
     pipeline.scheduler = kind.from_config(scheduler, **options)
     recorded = {}
 
@@ -196,7 +224,7 @@ def generate(pipeline, case: dict, scheduler: dict) -> dict[str, torch.Tensor]:
 
     with mock.patch.object(pipeline, "prepare_latents", prepare_latents):
         final = pipeline(
-            PROMPT,
+            prompt,
             generator=generator(seed),
             output_type="latent",
             callback_on_step_end=record_latents,

@@ -37,6 +37,13 @@ struct BaseOptions: ParsableArguments {
         + "(default: 1, SDXL 2)", valueName: "n"))
   var clipSkip: Int?
 
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Parts of 75 tokens in which prompts are read one beside the other, as A1111 and ComfyUI do; what is beyond is cut off. "
+        + "(default: 1)", valueName: "n"))
+  var textParts: Int?
+
   @Option(help: "Type in which the base computes.")
   var dtype = Precision.float32
 
@@ -53,7 +60,7 @@ struct BaseOptions: ParsableArguments {
       base,
       choices: .init(
         variant: variant, vae: vae, tokenizer: tokenizer, configuration: config, predictionType: predictionType,
-        timestepSpacing: timestepSpacing, clipSkip: clipSkip),
+        timestepSpacing: timestepSpacing, clipSkip: clipSkip, textParts: textParts),
       dtype: dtype.dtype, device: device, threads: threads)
   }
 }

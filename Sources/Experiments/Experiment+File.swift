@@ -228,7 +228,8 @@ extension YAMLMapping {
       choices: .init(
         variant: try mapping.text("variant"), vae: try mapping.text("vae"), tokenizer: try mapping.text("tokenizer"),
         configuration: try mapping.text("config"), predictionType: try mapping.choice("prediction-type"),
-        timestepSpacing: try mapping.choice("timestep-spacing"), clipSkip: try mapping.whole("clip-skip")),
+        timestepSpacing: try mapping.choice("timestep-spacing"), clipSkip: try mapping.whole("clip-skip"),
+        textParts: try mapping.whole("text-parts")),
       dtype: try mapping.dtype("dtype", at: key) ?? .float32)
     try mapping.finish()
     return base

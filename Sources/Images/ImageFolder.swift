@@ -146,10 +146,12 @@ public struct ImageFolder: Sendable {
     func isRecord(_ name: String) -> Bool {
       name == "run.json" || name.hasSuffix(".json") && names.contains(String(name.dropLast(".json".count)))
     }
+    let visible = names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) && !isRecord($0) }
+    let stems = visible.filter { !$0.hasSuffix(".npz") }.map(stem)
     func isKeptOfPicture(_ name: String) -> Bool {
-      name.hasSuffix(".npz") && names.contains { !$0.hasSuffix(".npz") && name.hasPrefix(stem($0)) }
+      name.hasSuffix(".npz") && stems.contains { name == "\($0).npz" || name.hasPrefix("\($0)_") }
     }
-    return names.filter { !$0.hasPrefix(".") && !ignored.contains($0.lowercased()) && !isRecord($0) && !isKeptOfPicture($0) }
+    return visible.filter { !isKeptOfPicture($0) }
       .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
@@ -171,9 +173,9 @@ private struct RepeatedFolder {
   init?(_ name: String) {
     let parts = name.split(separator: "_", maxSplits: 1, omittingEmptySubsequences: false)
     // Whoever names folders by years or by numbers of more digits means something else.
-    guard parts.count == 2, parts[0].utf8.count <= 3, let repeats = Int(parts[0]), repeats > 0 else { return nil }
+    guard parts[0].utf8.count <= 3, let repeats = Int(parts[0]), repeats > 0 else { return nil }
     self.repeats = repeats
-    let text = String(parts[1]).onOneLine
+    let text = parts.count == 2 ? String(parts[1]).onOneLine : ""
     prompt = text.isEmpty ? nil : text
   }
 }

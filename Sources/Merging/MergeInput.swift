@@ -45,7 +45,8 @@ extension Array<MergeInput> {
 
   private static var baseKeys: [String] {
     [
-      "ss_base_model_version", "ss_v2", "ss_v_parameterization", "modelspec.architecture", "modelspec.prediction_type",
+      "ss_base_model_version", "ss_v2", "ss_v_parameterization", "ss_clip_skip", "modelspec.architecture",
+      "modelspec.prediction_type",
       "modelspec.resolution",
     ]
   }

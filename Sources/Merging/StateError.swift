@@ -27,14 +27,16 @@ public struct StateError: Error, CustomStringConvertible {
 
   /// Opens a file that a state was saved in.
   ///
-  /// - Throws: `StateError` where it is damaged.
-  package static func opening(_ path: String) throws(StateError) -> SafeTensorsCollection {
+  /// - Throws: `StateError` where it is damaged; what the system says where it cannot be read.
+  package static func opening(_ path: String) throws -> SafeTensorsCollection {
     do {
       return try SafeTensorsCollection(path: path)
     } catch let error as SafeTensorsError {
-      throw StateError(path: path, reason: error.message, remedy: .deletion)
-    } catch {
-      throw StateError(path: path, reason: "\(error)", remedy: .deletion)
+      switch error.reason {
+      // Which may pass, and says nothing of what is in it.
+      case .unreadable, .notAFile: throw error
+      default: throw StateError(path: path, reason: error.message, remedy: .deletion)
+      }
     }
   }
 }

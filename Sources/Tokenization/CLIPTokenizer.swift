@@ -124,6 +124,17 @@ extension CLIPTokenizer {
     encoding(of: text).inputIDs
   }
 
+  /// A text in parts that are each like one of ``encode(_:)``, so that so many times as many tokens are read. Parts that no token is
+  /// left for are empty texts; tokens that no part is left for are lost (A1111: modules/sd_hijack_clip.py, without its search for
+  /// commas).
+  public func encode(_ text: String, parts: Int) -> [[Int]] {
+    let size = configuration.modelMaxLength - 2
+    let tokens = tokenIDs(of: text)
+    return (0..<parts).map { part in
+      encoding(of: tokens.dropFirst(part * size), maxLength: configuration.modelMaxLength).inputIDs
+    }
+  }
+
   /// The same ids as ``encode(_:)`` and the attention mask.
   public func encoding(of text: String) -> Encoding {
     encoding(of: text, maxLength: configuration.modelMaxLength)
@@ -131,8 +142,12 @@ extension CLIPTokenizer {
 
   /// Padded and truncated to `maxLength` ids, at least 2.
   public func encoding(of text: String, maxLength: Int) -> Encoding {
+    encoding(of: tokenIDs(of: text)[...], maxLength: maxLength)
+  }
+
+  private func encoding(of tokens: ArraySlice<Int>, maxLength: Int) -> Encoding {
     precondition(maxLength >= 2, "a length of \(maxLength) has no room for the start and the end token")
-    let ids = [bosTokenID] + tokenIDs(of: text).prefix(maxLength - 2) + [eosTokenID]
+    let ids = [bosTokenID] + tokens.prefix(maxLength - 2) + [eosTokenID]
     let padding = maxLength - ids.count
     return Encoding(
       inputIDs: ids + Array(repeating: padTokenID, count: padding),

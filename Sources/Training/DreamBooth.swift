@@ -51,14 +51,20 @@ public final class DreamBooth {
     }
 
     /// What the loop does not know, or knows otherwise, as `ziplora train` calls it.
-    fileprivate var settings: OrderedDictionary<String, String> {
+    ///
+    /// - Parameter isNew: whether the LoRA is, and not one that has ranks and layers of its own.
+    fileprivate func settings(isNew: Bool) -> OrderedDictionary<String, String> {
       func text(_ number: Double?, or other: String = "none") -> String { number.map { "\($0)" } ?? other }
-      return [
+      let ofNew: OrderedDictionary = [
         "--rank": "\(rank)", "--alpha": text(alpha, or: "the rank"), "--targets": "\(targets)",
-        "--text-encoder-learning-rate": text(textEncoderLearningRate, or: "the learning rate"), "--batch": "\(batch)",
+      ]
+      let ownRate = textEncoderLearningRate == learningRate.peak ? nil : textEncoderLearningRate
+      let others: OrderedDictionary = [
+        "--text-encoder-learning-rate": text(ownRate, or: "the learning rate"), "--batch": "\(batch)",
         "--prior-weight": "\(priorWeight)", "--min-snr-gamma": text(minSNRGamma), "--noise-offset": text(noiseOffset),
         "--seed": "\(seed)",
       ]
+      return isNew ? ofNew.merging(others) { first, _ in first } : others
     }
   }
 
@@ -112,7 +118,7 @@ public final class DreamBooth {
       options: .init(
         steps: options.steps, learningRate: options.learningRate, weightDecay: options.weightDecay,
         accumulation: options.accumulation, seed: options.seed &+ 1),
-      rateFactors: rateFactors, settings: options.settings, processes: processes)
+      rateFactors: rateFactors, settings: options.settings(isNew: start == nil), processes: processes)
     let trainsText = adapter.adaptsText
     func fixed(_ cache: LatentCache?) -> [Conditioning]? {
       guard let cache, !trainsText else { return nil }

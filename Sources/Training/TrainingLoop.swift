@@ -212,7 +212,11 @@ public final class TrainingLoop {
     let metadata = file.file.metadata
     // First, as a seed that nobody has given follows from them.
     guard metadata["identity"] ?? "" == identity else {
-      throw StateError(path: path, reason: "it was made with other pictures, prompts, sizes, another base or another --dtype")
+      throw StateError(
+        path: path,
+        reason:
+          "it was made with other pictures, prompts or sizes, another base, --dtype or --clip-skip, another --flip or --start-from"
+      )
     }
     let differences = try differences(from: metadata, of: path)
     guard differences.isEmpty else { throw StateError(path: path, reason: differences.joined(separator: "; ")) }

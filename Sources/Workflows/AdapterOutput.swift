@@ -24,7 +24,8 @@ public struct AdapterOutput: Codable, Sendable, Equatable {
 
   /// The path without `.safetensors`, which the names of everything beside it begin with.
   var stem: String { Paths.stem(path) }
-  /// The same for a LoRA as it is after a step of its training.
+
+  /// The output of the LoRA as it is after a step of its training.
   ///
   /// - Parameter fallback: the dialect when none is asked for. One that opens a LoRA by one name alone has a folder for each.
   func checkpoint(step: Int, as fallback: any Dialect, overwrite: Bool) -> AdapterOutput {

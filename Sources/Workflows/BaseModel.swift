@@ -31,6 +31,7 @@ public struct BaseModel: Codable, Sendable, Equatable {
     guard !source.isEmpty else {
       throw SettingError("--base: found nothing; expected a folder, a safetensors file or an id of the Hugging Face hub")
     }
+    if let parts = choices.textParts { try Demand.atLeast(1, parts, "text-parts", atMost: 100) }
     if let threads { try Demand.atLeast(1, threads, "threads", atMost: 1024) }
     try Demand.available(device)
   }
@@ -93,7 +94,9 @@ package struct LocalBase {
       let choices = checkpoint.choices
       return try weights + ["\(settings.dtype)"]
         + [
-          choices.predictionType?.rawValue, choices.timestepSpacing?.rawValue, choices.clipSkip.map { "clip skip \($0)" },
+          choices.predictionType?.rawValue, choices.timestepSpacing?.rawValue,
+          try checkpoint.unusualClipSkip().map { "clip skip \($0)" },
+          choices.textParts.flatMap { $0 == 1 ? nil : "text parts \($0)" },
         ].compactMap { $0 }
     }
   }

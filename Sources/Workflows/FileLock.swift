@@ -11,7 +11,8 @@ package final class FileLock {
   /// - Throws: `SettingError` with the refusal.
   package init(_ path: String, refusal: String) throws(SettingError) {
     self.path = path
-    while true {
+    // Some file systems never tell the same of an open file and of its path.
+    for _ in 0..<100 {
       descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o644)
       // What cannot be written in is told by who writes, and file systems without locks have none to hold.
       guard descriptor >= 0 else { return }
@@ -27,6 +28,7 @@ package final class FileLock {
       var (own, there) = (stat(), stat())
       if fstat(descriptor, &own) == 0, stat(path, &there) == 0, own.st_ino == there.st_ino { return }
       close(descriptor)
+      descriptor = -1
     }
   }
 

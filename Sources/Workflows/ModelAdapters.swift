@@ -21,8 +21,9 @@ extension DiffusionModel {
   /// What a LoRA says it was trained with (sd-scripts) and will not meet here.
   private func doubts(about file: AdapterFile) -> [String] {
     var doubts: [String] = []
-    // Of SDXL sd-scripts reads one layer whatever it is told.
-    if textEncoders.count == 1, let skip = file.metadata["ss_clip_skip"].flatMap(Int.init), max(skip, 1) != clipSkip {
+    // Of SDXL sd-scripts reads one layer whatever it is told, and writes what it was told.
+    let isMeant = textEncoders.count == 1 || file.metadata["ziplora.version"] != nil
+    if isMeant, let skip = file.metadata["ss_clip_skip"].flatMap(Int.init), max(skip, 1) != clipSkip {
       doubts.append(
         "\(file.path): was trained with clip skip \(skip) (ss_clip_skip), and here it is \(clipSkip), with which it may act otherwise; "
           + "--clip-skip \(max(skip, 1)) is what it was trained with")

@@ -5,7 +5,9 @@ extension ProgressReport {
   /// Warns of the ends of prompts that the model cannot read; nil where all fit.
   static func overflow(of prompts: some Sequence<String>, in model: DiffusionModel) -> ProgressReport? {
     let warnings = prompts.compactMap { prompt in
-      model.overflow(of: prompt).map { "the prompt is too long for the text encoders; they do not read its end: \"\($0)\"" }
+      model.overflow(of: prompt).map {
+        "the prompt is too long for the text encoders; they do not read its end: \"\($0)\" (--text-parts \(model.textParts + 1) reads more)"
+      }
     }
     return warnings.isEmpty ? nil : ProgressReport(phase: "reading prompts", step: 1, total: 1, warnings: warnings)
   }

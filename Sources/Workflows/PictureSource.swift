@@ -49,13 +49,14 @@ public struct PictureSource: Codable, Sendable, Equatable {
         inputs: Array(inputs.prefix(count) + inputs.dropFirst(images.count)))
     }
 
-    /// What tells this content from another: the bytes of the pictures, the prompts and how often each is shown, wherever the files are.
-    package var identity: [String] {
-      inputs.prefix(images.count).map(\.sha256) + prompts + (repeats.allSatisfy { $0 == 1 } ? [] : ["repeats \(repeats)"])
-    }
+    /// What tells this content from another: the bytes of the pictures and the prompts, wherever the files are.
+    package var identity: [String] { inputs.prefix(images.count).map(\.sha256) + prompts }
 
-    /// Follows from the content, so that LoRAs of other pictures do not begin alike.
-    var seed: UInt64 { UInt64(FileDigest.ofTexts(identity).prefix(8), radix: 16)! }
+    /// What tells it from the same pictures shown more or less often; nothing where all are shown alike.
+    var repetition: [String] { repeats.allSatisfy { $0 == 1 } ? [] : ["repeats \(repeats)"] }
+
+    /// Follows from the content and what is beside it, so that LoRAs of other pictures do not begin alike.
+    func seed(beside others: [String]) -> UInt64 { UInt64(FileDigest.ofTexts(identity + others).prefix(8), radix: 16)! }
   }
 
   /// - Parameter option: what gives the prompt on the command line, for the error about a missing one.
@@ -70,8 +71,11 @@ public struct PictureSource: Codable, Sendable, Equatable {
       return prompt
     }
     let files = pictures.map(\.file) + (prompt == nil ? captions : [])
+    // Only how often they are shown beside each other counts.
+    let divisor = pictures.map(\.repeats).reduce(0, Self.greatestCommonDivisor)
     return Content(
-      images: pictures.map(\.image), prompts: prompts, repeats: pictures.map(\.repeats), inputs: try files.map(FileDigest.init))
+      images: pictures.map(\.image), prompts: prompts, repeats: pictures.map { $0.repeats / divisor },
+      inputs: try files.map(FileDigest.init))
   }
 
   /// A picture as it lies in a folder, or alone.
@@ -82,6 +86,8 @@ public struct PictureSource: Codable, Sendable, Equatable {
     /// How often it is shown beside the others.
     let repeats: Int
   }
+
+  private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }
 
   /// The pictures with what their folder says of them, and the files that captions come from.
   ///

@@ -48,7 +48,7 @@ public struct PredictNoise: Workflow {
     let sizes = SizeConditioning(height: height, width: width)
     var tensors: OrderedDictionary<String, Tensor> = [:]
     for (index, encoder) in model.textEncoders.enumerated() {
-      let ids = Tensor(encoder.tokenizer.encode(prompt)).unsqueezed(0)
+      let ids = Tensor.stacked(encoder.tokenizer.encode(prompt, parts: model.textParts).map { Tensor($0) })
       tensors[index == 0 ? "input.input_ids" : "input.input_ids_\(index + 1)"] = ids
     }
     try withTorchErrors {

@@ -38,7 +38,8 @@ public struct PriorPictures: Codable, Sendable, Equatable {
     guard let count, count > there.count else { return }
     guard prompt != nil else {
       throw SettingError(
-        "prior-count", count, expected: "up to \(there.count), the pictures in \(folder), or --prior-prompt to draw the others of")
+        "prior-count", count, expected: "up to \(there.count), the pictures in \(folder), or --prior-prompt to draw the others of"
+      )
     }
     guard !there.contains(where: { $0.contains("/") }) else {
       throw SettingError(

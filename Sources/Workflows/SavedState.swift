@@ -23,7 +23,8 @@ public struct SavedState: Codable, Sendable, Equatable {
     let state = path(beside: output)
     return try FileLock(
       "\(Paths.folder(of: state))/.\(Paths.name(state)).lock",
-      refusal: "\(state): another run is at work with this state; let it finish or stop it, or choose another --output")
+      refusal: "\(state): another run is at work with this state; let it finish or stop it, or choose another "
+        + (self.path == nil ? "--output" : "--state"))
   }
 
   /// Called when the result is written.

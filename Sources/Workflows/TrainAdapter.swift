@@ -117,14 +117,17 @@ public struct TrainAdapter: DistributedWorkflow {
     if let memory { try Demand.gibibytes(memory, "memory") }
     try state.validate()
     try output.validate()
-    let read: [(option: String, path: String?)] = [
-      ("images", pictures.path), ("prior-images", prior?.folder), ("start-from", start),
-    ]
+    let folders = [("images", pictures.path), ("prior-images", prior?.folder)]
+    let read = folders.map(\.1) + [start] + base.sources
     let (statePath, written) = (state.path(beside: output), [output.path, Paths.record(of: output.path)])
     for (path, option) in [(output.path, "output"), (statePath, "state")] {
-      try Demand.outside(read, path, option)
+      try Demand.outside(folders, path, option)
+      try Demand.apart(path, option, from: read, expected: "another file than those that the training reads")
+    }
+    for step in checkpoints {
       try Demand.apart(
-        path, option, from: read.map(\.1) + base.sources, expected: "another file than those that the training reads")
+        checkpoint(step).path, "checkpoint-every", from: read + [statePath],
+        expected: "LoRAs on the way that are no files that the training reads or goes on from; give another --output")
     }
     try Demand.apart(statePath, "state", from: written, expected: "another file than those that the training writes")
   }
@@ -142,44 +145,54 @@ public struct TrainAdapter: DistributedWorkflow {
     // A training that goes on draws some samples again.
     let overwritesEarlier = output.overwrite || Paths.exists(statePath)
     try samples.check(beside: output, steps: training.steps, overwrite: overwritesEarlier)
-    for (_, output) in checkpoints(overwrite: overwritesEarlier) where Paths.exists(Paths.folder(of: output.path)) {
+    for output in checkpoints.map({ checkpoint($0, overwrite: overwritesEarlier) })
+    where Paths.exists(Paths.folder(of: output.path)) {
       try output.check(as: Dialects.kohya)
     }
-    let start = try start.map { try AdapterFile(path: $0) }
+    let start = try start.map { path in
+      let file = try AdapterFile(path: path)
+      return Start(file: file, digests: try FileDigest.ofInputs(file.files, progress: progress))
+    }
     let content = try pictures.load(promptOption: "prompt")
     try prior?.check()
-    return try settled(for: content).train(
+    return try settled(for: content, start).train(
       on: content, from: start, state: statePath, overwritesEarlier: overwritesEarlier, began: began, progress: progress,
       processes: processes)
   }
 
-  /// With the seed as a number, which other runs can be given.
-  private func settled(for content: PictureSource.Content) -> TrainAdapter {
+  /// The LoRA that a training goes on from.
+  private struct Start {
+    let file: AdapterFile
+    let digests: [FileDigest]
+
+    var identity: [String] { digests.map { "start \($0.sha256)" } }
+  }
+
+  /// With the seed as a number, which other runs can be given. Who goes on with the same pictures does not see the same noise again.
+  private func settled(for content: PictureSource.Content, _ start: Start?) -> TrainAdapter {
     guard seedFollowsPictures else { return self }
     var settled = self
-    (settled.training.seed, settled.seedFollowsPictures) = (content.seed, false)
+    (settled.training.seed, settled.seedFollowsPictures) = (content.seed(beside: start?.identity ?? []), false)
     return settled
   }
 
   private func train(
-    on content: PictureSource.Content, from start: AdapterFile?, state statePath: String, overwritesEarlier: Bool,
+    on content: PictureSource.Content, from start: Start?, state statePath: String, overwritesEarlier: Bool,
     began: ContinuousClock.Instant, progress: ProgressHandler, processes: ProcessGroup
   ) throws -> String {
     let base = try base.locate(progress: progress)
+    if start == nil {
+      let names = try base.checkpoint.moduleNames
+      try checkLayers(training.targets.paths(in: names), in: names)
+    }
     let model = try base.load(for: processes)
     let baseFiles = try processes.isFirst ? FileDigest.ofInputs(base.files, progress: progress) : []
-    let startFiles = try start.map { try FileDigest.ofInputs($0.files, progress: progress) } ?? []
-    let start = try start.map { try readStart($0, for: model, progress: progress) }
-    let layers = try start.map { Array($0.factors.keys) } ?? training.targets.paths(in: model.moduleNames)
-    guard training.textEncoderLearningRate == nil || layers.contains(where: { Component(of: $0) != .unet }) else {
-      throw SettingError(
-        "--text-encoder-learning-rate: no layer of a text encoder is trained; add +text-encoders to --targets, or leave this out")
-    }
-    try output.check(layers, as: Dialects.kohya, for: model.moduleNames)
+    let first = try start.map { try readStart($0.file, for: model, progress: progress) }
+    if let first { try checkLayers(Array(first.factors.keys), in: model.moduleNames) }
     if let warning = ProgressReport.overflow(of: content.distinctPrompts, in: model) { _ = progress(warning) }
     let own = try content.cache(model, size, flips: flips, progress: progress)
     func dreamBooth(prior: LatentCache?) throws -> DreamBooth {
-      try DreamBooth(own, prior: prior, model: model, options: training, start: start, processes: processes)
+      try DreamBooth(own, prior: prior, model: model, options: training, start: first, processes: processes)
     }
     // Before pictures of the class are drawn, which can take hours. Until then the own ones, whose latents are as large, stand for them.
     try MemoryBudget(gibibytes: memory).plan(model, progress: progress, processes: processes) {
@@ -190,14 +203,14 @@ public struct TrainAdapter: DistributedWorkflow {
       processes: processes)
     let task = try dreamBooth(prior: prior?.cache(model, size, of: "pictures of the class", progress: progress))
     let identity = FileDigest.ofTexts(
-      try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"] + (flips ? ["flips"] : [])
-        + startFiles.map { "start \($0.sha256)" })
-    let checkpoints = checkpoints(overwrite: overwritesEarlier)
+      try base.identity + content.identity + ["prior"] + (prior?.identity ?? []) + ["\(size)"] + content.repetition
+        + (prior?.repetition ?? []) + (flips ? ["flips"] : []) + (start?.identity ?? []))
     let adapter = try task.run(
       state: statePath, identity: identity, saveEvery: state.every, progress: progress
     ) { step in
       guard processes.isFirst else { return }
-      if let (_, output) = checkpoints.first(where: { $0.step == step }) {
+      if checkpoints.contains(step) {
+        let output = checkpoint(step, overwrite: overwritesEarlier)
         try Paths.makeFolder(Paths.folder(of: output.path))
         _ = try output.write(
           task.adapter, metadata: metadata(content, steps: step), as: Dialects.kohya, for: model.moduleNames)
@@ -209,28 +222,46 @@ public struct TrainAdapter: DistributedWorkflow {
     guard processes.isFirst else { return output.path }
     let files = try output.write(
       adapter, metadata: metadata(content, steps: training.steps), as: Dialects.kohya, for: model.moduleNames)
+    // Some may have been taken away meanwhile.
+    let onTheWay = checkpoints.map { checkpoint($0).path }.filter(Paths.exists)
     try RunRecord(
-      self, inputs: baseFiles + startFiles + content.inputs + (prior?.inputs ?? []), outputs: files, began: began,
-      processes: processes
+      self, inputs: baseFiles + (start?.digests ?? []) + content.inputs + (prior?.inputs ?? []), outputs: files + onTheWay,
+      began: began, processes: processes
     ).write(to: Paths.record(of: output.path), overwrite: output.overwrite)
     try state.finish(beside: output)
     return output.path
   }
 
-  /// Where the LoRA is written on the way, and after which steps.
-  private func checkpoints(overwrite: Bool) -> [(step: Int, output: AdapterOutput)] {
-    guard let every = checkpointEvery else { return [] }
-    return stride(from: every, to: training.steps, by: every).map {
-      ($0, output.checkpoint(step: $0, as: Dialects.kohya, overwrite: overwrite))
+  /// Refuses before the work layers that cannot be written, and a learning rate of none.
+  private func checkLayers(_ layers: [String], in names: ModuleNames) throws {
+    guard training.textEncoderLearningRate == nil || layers.contains(where: { Component(of: $0) != .unet }) else {
+      throw SettingError(
+        "--text-encoder-learning-rate: no layer of a text encoder is trained; add +text-encoders to --targets, or leave this out")
     }
+    try output.check(layers, as: Dialects.kohya, for: names)
   }
 
-  /// The LoRA to go on from as it is for this model, with what it says of itself that stays true.
+  /// After which steps the LoRA is written on the way.
+  private var checkpoints: StrideTo<Int> {
+    let every = checkpointEvery ?? training.steps
+    return stride(from: every, to: training.steps, by: every)
+  }
+
+  private func checkpoint(_ step: Int, overwrite: Bool = false) -> AdapterOutput {
+    output.checkpoint(step: step, as: Dialects.kohya, overwrite: overwrite)
+  }
+
+  /// What a LoRA says of itself that stays true when it is trained further.
+  private static let lastingMetadata = [
+    "modelspec.author", "modelspec.license", "modelspec.description", "modelspec.tags", "modelspec.architecture",
+    "modelspec.prediction_type", "ss_base_model_version", "ss_v2", "ss_v_parameterization",
+  ]
+
+  /// The LoRA of a file as it is for this model.
   private func readStart(_ file: AdapterFile, for model: DiffusionModel, progress: ProgressHandler) throws -> Adapter {
     ProgressReport.remarks(on: [file], to: progress)
     var adapter = try model.adapters(of: [file], progress: progress)[0]
-    let lasting = ["ss_base_model_version", "ss_v2", "ss_v_parameterization"]
-    adapter.metadata = adapter.metadata.filter { $0.key.hasPrefix("modelspec.") || lasting.contains($0.key) }
+    adapter.metadata = adapter.metadata.filter { Self.lastingMetadata.contains($0.key) }
     adapter.metadata["ziplora.start"] = Paths.name(file.path)
     return adapter
   }
@@ -242,6 +273,7 @@ public struct TrainAdapter: DistributedWorkflow {
       "ss_learning_rate": "\(training.learningRate.peak)", Adapter.promptsKey: content.distinctPrompts.joined(separator: "\n"),
     ]
     metadata["ss_text_encoder_lr"] = training.textEncoderLearningRate.map { "\($0)" }
+    metadata["ss_max_token_length"] = base.choices.textParts.map { "\(75 * $0)" }
     metadata["ss_clip_skip"] = base.choices.clipSkip.map { "\($0)" }
     metadata["ss_min_snr_gamma"] = training.minSNRGamma.map { "\($0)" }
     metadata["ss_noise_offset"] = training.noiseOffset.map { "\($0)" }

@@ -13,7 +13,7 @@ extension Demand {
   ) throws(SettingError) {
     let folder = folder.map(Paths.resolved) ?? Paths.folder(of: path)
     for source in pictures {
-      guard let read = source.path, Paths.resolved(read) == folder else { continue }
+      guard let read = source.path, "\(folder)/".hasPrefix("\(Paths.resolved(read))/") else { continue }
       throw SettingError(
         option, path, expected: "a place outside of \(read), where --\(source.option) takes every file for a picture")
     }

@@ -191,6 +191,7 @@ public struct ZipAdapters: DistributedWorkflow {
     try Paths.checkWritable(
       [output.path, coefficientsFile, output.reportPath, Paths.record(of: output.path)], overwrite: output.overwrite)
     try Paths.checkWritable([statePath], overwrite: true)
+    if Paths.exists(statePath) { try ZipLoRA.checkState(at: statePath) }
   }
 
   private func readSources(progress: ProgressHandler) throws -> [Source] {
@@ -230,8 +231,10 @@ public struct ZipAdapters: DistributedWorkflow {
     _ zipper: ZipLoRA, _ report: MergeReport, of sources: [Source], for model: DiffusionModel
   ) throws -> [String] {
     let prompts = sources.flatMap(\.prompts).joined(separator: "\n")
+    var metadata: OrderedDictionary = [Adapter.promptsKey: prompts]
+    metadata["ss_clip_skip"] = base.choices.clipSkip.map { "\($0)" }
     let files = try output.write(
-      zipper.zipped(), metadata: [Adapter.promptsKey: prompts], as: sources[0].file.dialect, for: model.moduleNames)
+      zipper.zipped(), metadata: metadata, as: sources[0].file.dialect, for: model.moduleNames)
     try zipper.coefficients.write(
       to: coefficientsFile, names: zipper.inputs.map(\.name), overwrite: output.overwrite)
     try AtomicFile.write(JSONText.pretty(report) + "\n", to: output.reportPath, overwrite: output.overwrite)

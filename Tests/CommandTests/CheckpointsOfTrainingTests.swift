@@ -125,6 +125,60 @@ import Workflows
     #expect(record.settings.start == first && record.inputs.contains { $0.path == first })
   }
 
+  @Test("a state belongs to all that the pictures are shown with")
+  func identities() throws {
+    let pictures = try TemporaryFolder()
+    _ = try pictures.pictures("5_dog", "rgb-8.png")
+    _ = try pictures.pictures("5_other", "444.jpg")
+    var first = try training("a.safetensors", steps: 3)
+    first.pictures = PictureSource(pictures.path, prompt: "a sbu dog")
+    #expect(throws: Interrupted.self) { _ = try first.run { $0.phase != "training the LoRA" } }
+    var others = Array(repeating: first, count: 4)
+    others[0].flips = true
+    others[1].base.choices.clipSkip = 3
+    others[2].base.choices.textParts = 2
+    others[3].prior = PriorPictures(folder: try folder.pictures("class", "444.jpg"), prompt: "a dog")
+    for other in others {
+      let error = #expect(throws: StateError.self) { _ = try other.run { _ in true } }
+      #expect(
+        error?.reason.hasPrefix("it was made with other pictures, prompts or sizes, another base") == true,
+        "\(error?.reason ?? "")")
+    }
+    // As often beside each other is the same, and so is the layer that is read anyway.
+    let manager = FileManager.default
+    for name in ["dog", "other"] { try manager.moveItem(atPath: pictures("5_\(name)"), toPath: pictures("2_\(name)")) }
+    first.base.choices = .init(clipSkip: 2, textParts: 1)
+    #expect(throws: Interrupted.self) { _ = try first.run { $0.phase != "training the LoRA" } }
+    try manager.moveItem(atPath: pictures("2_dog"), toPath: pictures("7_dog"))
+    #expect(throws: StateError.self) { _ = try first.run { _ in true } }
+  }
+
+  @Test("a training that goes on does not see the same noise again, nor writes over what it goes on from")
+  func continuing() throws {
+    _ = try training("a.safetensors", steps: 1).run { _ in true }
+    func seed(_ name: String, start: String?) throws -> String? {
+      var training = try training(name, steps: 1, start: start)
+      training.seedFollowsPictures = true
+      _ = try training.run { _ in true }
+      return try AdapterFile(path: folder(name)).metadata["ss_seed"]
+    }
+    let (fresh, further) = (try seed("b.safetensors", start: nil), try seed("c.safetensors", start: folder("a.safetensors")))
+    #expect(fresh != nil && further != nil && fresh != further)
+
+    try FileManager.default.moveItem(atPath: folder("a.safetensors"), toPath: folder("dog-step00002.safetensors"))
+    let start = folder("dog-step00002.safetensors")
+    var over = try training("dog.safetensors", steps: 3, every: 2, start: start)
+    over.output.overwrite = true
+    let error = #expect(throws: SettingError.self) { try over.validate() }
+    #expect(error?.description.hasPrefix("--checkpoint-every \(start): expected LoRAs on the way that are no files") == true)
+    over.checkpointEvery = 1
+    #expect(throws: SettingError.self) { try over.validate() }
+    over.start = nil
+    #expect(throws: Never.self) { try over.validate() }
+    over.state.path = start
+    #expect(throws: SettingError.self) { try over.validate() }
+  }
+
   @Test("a rate of text encoders needs some to train")
   func textEncoderRate() throws {
     var training = try training("a.safetensors", steps: 1)
@@ -146,6 +200,7 @@ import Workflows
     let metadata = try AdapterFile(path: folder("a.safetensors")).metadata
     #expect(["ss_min_snr_gamma", "ss_noise_offset", "ss_clip_skip"].map { metadata[$0] } == ["5.0", "0.05", "2"])
     let record = try JSONDecoder().decode(RunRecord<TrainAdapter>.self, from: bytes(folder("a.safetensors.json")))
+    #expect(record.outputs.map(\.path) == [folder("a.safetensors")])
     #expect(record.settings.flips && record.settings.base.choices.clipSkip == 2)
   }
 }

@@ -151,7 +151,7 @@ import Workflows
   func base() throws {
     let mapping = """
       {source: sd, variant: fp16, vae: v, tokenizer: t, config: c, prediction-type: v_prediction, timestep-spacing: trailing, \
-      clip-skip: 2, dtype: bfloat16}
+      clip-skip: 2, text-parts: 3, dtype: bfloat16}
       """
     try description([]).replacing("base: \(repository)/Models/toybox", with: "base: \(mapping)")
       .write(toFile: folder("a.yaml"), atomically: true, encoding: .utf8)
@@ -161,6 +161,6 @@ import Workflows
           "sd",
           choices: .init(
             variant: "fp16", vae: "v", tokenizer: "t", configuration: "c", predictionType: .velocity, timestepSpacing: .trailing,
-            clipSkip: 2), dtype: .bfloat16))
+            clipSkip: 2, textParts: 3), dtype: .bfloat16))
   }
 }

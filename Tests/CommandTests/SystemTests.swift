@@ -106,5 +106,13 @@ import Workflows
     #expect(message.contains("a.state.safetensors cannot be continued: holds 1 bytes"), "\(message)")
     #expect(message.contains("If it is a state, delete it to start again"), "\(message)")
     #expect(try folder.names == ["a.state.safetensors"])
+    let loras = try TrainedLoRAs.shared.get()
+    let zip = try Binary.run(loras.zip(steps: 1, output: folder("a.safetensors")))
+    #expect(zip.status == 1 && zip.errors.contains("cannot be continued: holds 1 bytes"), "\(zip.errors)")
+    // What cannot be read may be whole.
+    try FileManager.default.removeItem(atPath: folder("a.state.safetensors"))
+    try FileManager.default.createDirectory(atPath: folder("a.state.safetensors"), withIntermediateDirectories: false)
+    let unreadable = try Binary.run(command)
+    #expect(unreadable.status == 1 && !unreadable.errors.contains("delete"), "\(unreadable.errors)")
   }
 }

@@ -175,7 +175,7 @@ import Workflows
     try FileManager.default.moveItem(atPath: pictures, toPath: folder("moved"))
     // Other pictures have another seed, which nobody has given: the refusal is about them.
     let refusal = #expect(throws: StateError.self) { _ = try training("\(fixtures)/444.jpg").run { _ in true } }
-    #expect(refusal?.reason == "it was made with other pictures, prompts, sizes, another base or another --dtype")
+    #expect(refusal?.reason.hasPrefix("it was made with other pictures, prompts or sizes") == true)
     var steps: [Int] = []
     _ = try training(folder("moved")).run { report in
       if report.phase == "training the LoRA" { steps.append(report.step) }

@@ -28,6 +28,7 @@ import Torch
       train + ["--steps", "50", "--checkpoint-every", "50"],
       "--checkpoint-every 50: expected less than the 50 steps, after which --output is written anyway"
     ),
+    (train + ["--text-parts", "0"], "--text-parts 0: expected 1 or more"),
     (train + ["--min-snr-gamma", "0"], "--min-snr-gamma 0.0: expected a number above 0"),
     (train + ["--noise-offset=-1"], "--noise-offset -1.0: expected a number above 0"),
     (

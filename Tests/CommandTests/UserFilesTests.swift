@@ -86,6 +86,7 @@ import Workflows
       (train("--output", "\(pictures)/dog.safetensors"), "output", "\(pictures)/dog.safetensors"),
       (train("--output", "\(pictures)/../dg/dog.safetensors"), "output", "\(pictures)/../dg/dog.safetensors"),
       (train("--output", folder("link/dog.safetensors")), "output", folder("link/dog.safetensors")),
+      (train("--output", "\(pictures)/10_dog/dog.safetensors"), "output", "\(pictures)/10_dog/dog.safetensors"),
       (train("--output", away, "--state", "\(pictures)/state"), "state", "\(pictures)/state"),
       (zip("--output", "\(pictures)/dog.safetensors"), "output", "\(pictures)/dog.safetensors"),
       (zip("--output", away, "--state", "\(pictures)/state"), "state", "\(pictures)/state"),

@@ -77,12 +77,66 @@ struct CheckpointChoiceTests {
     func states(_ clipSkip: Int?) throws -> Tensor { try model(clipSkip).conditioning(["a cat"], sizes: sizes).states }
     #expect(try states(usual).equals(states(nil)))
     #expect(try !states(3).equals(states(nil)))
+    // What is to be avoided is read to the same layer, as in A1111.
+    let skipping = try model(3)
+    #expect(
+      skipping.unconditional("a cat", count: 1, sizes: sizes).states
+        .equals(skipping.conditioning(["a cat"], sizes: sizes).states))
     for wrong in [usual - 1, 4, -1] {
       let error = #expect(throws: CheckpointError.self) { _ = try model(wrong) }
       #expect(
         error?.description
           == "\(folder): --clip-skip \(wrong); expected \(usual), which is what the model was trained with, to 3, "
           + "the layers of its text_encoder")
+    }
+  }
+
+  @Test("a text in parts is the states of each, one after the other, and what is beyond is told")
+  func textParts() throws {
+    let folder = "\(goldens)/pipelines/sdxl"
+    let sizes = SizeConditioning(height: 16, width: 16)
+    func model(_ parts: Int) throws -> DiffusionModel {
+      try DiffusionModel(Checkpoint(path: folder, .init(textParts: parts)))
+    }
+    let (one, two) = (try model(1), try model(2))
+    let tokenizer = one.textEncoders[0].tokenizer
+    let phrase = "a cat on grass, "
+    let text = String(repeating: phrase, count: 100 / tokenizer.tokenIDs(of: phrase).count + 1)
+    let tokens = tokenizer.tokenIDs(of: text)
+    try #require(tokens.count > 75 && tokens.count < 150)
+    #expect(tokenizer.encode(text, parts: 1) == [tokenizer.encode(text)])
+    let parts = tokenizer.encode(text, parts: 3)
+    #expect(parts.allSatisfy { $0.count == 77 } && parts[2] == tokenizer.encode(""))
+    #expect(Array(parts.prefix(2).flatMap { $0[1..<76] }.prefix(tokens.count)) == tokens)
+    let (short, long) = (one.conditioning([text, "a dog"], sizes: sizes), two.conditioning([text, "a dog"], sizes: sizes))
+    #expect(long.states.shape == [2, 154, short.states.dim(2)])
+    #expect(long.states.sliced(1, from: 0, to: 77).equals(short.states))
+    let (found, expected) = (try #require(long.added), try #require(short.added))
+    #expect(found.textEmbeds.equals(expected.textEmbeds))
+    #expect(one.overflow(of: text) != nil && two.overflow(of: text) == nil)
+    #expect(two.overflow(of: text + text)?.isEmpty == false)
+  }
+
+  @Test("guidance is taken back in what the network says", arguments: NoiseSchedule.PredictionType.allCases, [0.7, 1])
+  func rescaling(type: NoiseSchedule.PredictionType, share: Double) throws {
+    let generator = Generator(seed: 3)
+    let sample = Tensor.randn([2, 4, 6, 5], generator: generator)
+    let predictions = Tensor.randn([4, 4, 6, 5], generator: generator) * 1.5 + 0.2
+    let levels = [0.3, 4] + (type == .velocity ? [Double.infinity] : [])
+    for level in levels.map({ NoiseLevel(timestep: 1, sigma: $0) }) {
+      let guidance = Guidance(
+        type.denoiser { _, _ in predictions }, scale: 6, rescaling: .init(share: share, predictionType: type))
+      let (without, with) = (predictions[0..<2], predictions[2..<4])
+      // diffusers: rescale_noise_cfg
+      let guided = without + (with - without) * 6
+      let (wanted, found) = (with.flattened(from: 1).variance([1]).sqrt(), guided.flattened(from: 1).variance([1]).sqrt())
+      let expected = guided * ((wanted / found).reshaped([2, 1, 1, 1]) * share + (1 - share))
+      let clean =
+        switch type {
+        case .epsilon: (sample - level.spread * expected) / level.signal
+        case .velocity: level.signal * sample - level.spread * expected
+        }
+      #expect(try difference(guidance(sample, at: level), clean) < 1e-5, "σ = \(level.sigma)")
     }
   }
 

@@ -23,6 +23,7 @@ import Torch
     let target_size: [Int]?
     let guidance_rescale: Double?
     let clip_skip: Int?
+    let parts: Int?
 
     func request() throws -> TextToImage {
       var request = TextToImage(
@@ -45,11 +46,11 @@ import Torch
     let arguments = try #require(cases[name])
     // diffusers counts from the layer that the model was trained with.
     let clipSkip = arguments.clip_skip.map { $0 + (family == "sdxl" ? 2 : 1) }
-    let model = try DiffusionModel(Checkpoint(path: folder, .init(clipSkip: clipSkip)))
+    let model = try DiffusionModel(Checkpoint(path: folder, .init(clipSkip: clipSkip, textParts: arguments.parts)))
     return (model, arguments, { try expected.tensor("\(name).\($0)") })
   }
 
-  private static let names = ["ddim", "euler", "euler-ancestral", "dpm++2m", "unguided", "clip-skip", "rescaled"]
+  private static let names = ["ddim", "euler", "euler-ancestral", "dpm++2m", "unguided", "clip-skip", "rescaled", "long"]
 
   @Test("text states, pooled text and sizes", arguments: ["sdxl", "sd15"], names)
   func conditioning(family: String, name: String) throws {

@@ -29,11 +29,13 @@ public struct Checkpoint: Sendable {
     /// Which layer of the text encoders is read, counted from the end, 1 being the last: 2 for many models that come of Stable Diffusion
     /// 1.x. The family's own when nil, which of SDXL is 2.
     public var clipSkip: Int?
+    /// In how many parts of 75 tokens prompts are read, as A1111 and ComfyUI do; one when nil.
+    public var textParts: Int?
 
     public init(
       variant: String? = nil, vae: String? = nil, tokenizer: String? = nil, configuration: String? = nil,
       predictionType: NoiseSchedule.PredictionType? = nil, timestepSpacing: NoiseSchedule.TimestepSpacing? = nil,
-      clipSkip: Int? = nil
+      clipSkip: Int? = nil, textParts: Int? = nil
     ) {
       self.variant = variant
       self.vae = vae
@@ -42,6 +44,7 @@ public struct Checkpoint: Sendable {
       self.predictionType = predictionType
       self.timestepSpacing = timestepSpacing
       self.clipSkip = clipSkip
+      self.textParts = textParts
     }
   }
 
@@ -117,6 +120,13 @@ public struct Checkpoint: Sendable {
       }
     }
     return chosen
+  }
+
+  /// The same where it is another than the family's own; nil where it is not.
+  package func unusualClipSkip() throws -> Int? {
+    let family = try layout.family()
+    let clipSkip = try clipSkip(of: family)
+    return clipSkip == family.clipSkip ? nil : clipSkip
   }
 
   /// The noise levels that the model was trained on; no weight is read for it.

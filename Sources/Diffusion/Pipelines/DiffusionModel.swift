@@ -21,6 +21,8 @@ public final class DiffusionModel {
   public let schedule: NoiseSchedule
   /// Which layer of the text encoders is read, counted from the end, 1 being the last.
   public let clipSkip: Int
+  /// In how many parts of the text encoders' length a prompt is read; what is beyond is cut off.
+  public let textParts: Int
   /// Whether no negative prompt means zeros instead of the states of an empty text.
   public let forceZerosForEmptyPrompt: Bool
   /// Weights and projections of each part: `unet`, `vae`, and text encoders under the names of their folders.
@@ -29,14 +31,17 @@ public final class DiffusionModel {
   /// - Parameter clipSkip: the family's own when nil.
   public init(
     family: ModelFamily, unet: UNet2DConditionModel, vae: AutoencoderKL, textEncoders: [TextEncoder],
-    schedule: NoiseSchedule, clipSkip: Int? = nil, forceZerosForEmptyPrompt: Bool, stores: OrderedDictionary<String, WeightStore>
+    schedule: NoiseSchedule, clipSkip: Int? = nil, textParts: Int = 1, forceZerosForEmptyPrompt: Bool,
+    stores: OrderedDictionary<String, WeightStore>
   ) {
     self.family = family
     self.unet = unet
     self.vae = vae
     self.textEncoders = textEncoders
     self.schedule = schedule
+    precondition(textParts > 0, "a text of \(textParts) parts")
     self.clipSkip = clipSkip ?? family.clipSkip
+    self.textParts = textParts
     self.forceZerosForEmptyPrompt = forceZerosForEmptyPrompt
     self.stores = stores
   }
@@ -80,7 +85,8 @@ public final class DiffusionModel {
     stores["vae"] = vaeStore
     self.init(
       family: family, unet: unet, vae: vae, textEncoders: textEncoders, schedule: NoiseSchedule(pipeline.schedule),
-      clipSkip: clipSkip, forceZerosForEmptyPrompt: pipeline.forceZerosForEmptyPrompt, stores: stores)
+      clipSkip: clipSkip, textParts: checkpoint.choices.textParts ?? 1,
+      forceZerosForEmptyPrompt: pipeline.forceZerosForEmptyPrompt, stores: stores)
   }
 
   /// The type in which U-Net and text encoders compute.
@@ -156,12 +162,24 @@ extension DiffusionModel {
   public func conditioning(_ prompts: [String], sizes: SizeConditioning) -> Conditioning {
     let texts = OrderedSet(prompts)
     let outputs = textEncoders.map { encoder in
-      let ids = Tensor.stacked(texts.map { Tensor(encoder.tokenizer.encode($0)) })
-      return encoder.model(ids.to(device: device))
+      let parts = texts.flatMap { encoder.tokenizer.encode($0, parts: textParts) }
+      return encoder.model(Tensor.stacked(parts.map { Tensor($0) }).to(device: device))
     }
-    let (states, textEmbeds) = family.combine(outputs, clipSkip)
+    let (states, textEmbeds) = inOnePiece(family.combine(outputs, clipSkip), count: texts.count)
     let conditioning = Conditioning(states: states, added: textEmbeds.map { ($0, timeIds(sizes, count: texts.count)) })
     return conditioning.selected(prompts.map { texts.firstIndex(of: $0)! })
+  }
+
+  /// States of the parts of a text one after the other, and the pooled text of the first part (A1111: modules/sd_hijack_clip.py).
+  private func inOnePiece(
+    _ ofParts: (states: Tensor, textEmbeds: Tensor?), count: Int
+  ) -> (states: Tensor, textEmbeds: Tensor?) {
+    guard textParts > 1 else { return ofParts }
+    let (states, textEmbeds) = ofParts
+    return (
+      states.reshaped([count, textParts * states.dim(1), states.dim(2)]),
+      textEmbeds?.reshaped([count, textParts, -1]).select(1, 0)
+    )
   }
 
   /// The same for pictures without a prompt, to be guided away from.

@@ -1,10 +1,14 @@
 package import Tokenization
 
 extension DiffusionModel {
-  /// The end of a prompt that none of the text encoders' 77 tokens (Toybox: 40) hold, in the tokenizer's spelling; nil for a
-  /// prompt that fits. diffusers cuts off the same words and logs a warning (pipelines: encode_prompt).
+  /// The end of a prompt that none of the text encoders' 77 tokens (Toybox: 40) hold, nor further parts of it (`textParts`), in the
+  /// tokenizer's spelling; nil for a prompt that fits. diffusers cuts off the same words of one part and logs a warning (pipelines:
+  /// encode_prompt).
   public func overflow(of prompt: String) -> String? {
-    textEncoders.compactMap { $0.tokenizer.overflow(of: prompt) }.max { $0.count < $1.count }
+    textEncoders.compactMap { encoder in
+      let tokenizer = encoder.tokenizer
+      return tokenizer.overflow(of: prompt, maxLength: textParts * (tokenizer.configuration.modelMaxLength - 2) + 2)
+    }.max { $0.count < $1.count }
   }
 }
 

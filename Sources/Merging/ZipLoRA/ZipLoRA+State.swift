@@ -22,17 +22,22 @@ private struct ZipState: Codable {
     self.records = records
   }
 
-  /// - Throws: `StateError` for a file of something else, or of a run other than the one that is asked for.
-  init(_ file: SafeTensorsCollection, for asked: ZipState) throws {
+  /// - Throws: `StateError` for a file of something else.
+  init(_ file: SafeTensorsCollection) throws {
     guard file.file.metadata["format"] == Self.format, let text = file.file.metadata[Self.key] else {
       throw Self.stranger(file.name)
     }
     guard let state = try? JSONDecoder().decode(ZipState.self, from: Data(text.utf8)) else {
       throw StateError(path: file.name, reason: "another version of ziplora has saved it, or it is damaged")
     }
-    let differences = state.differences(from: asked)
-    guard differences.isEmpty else { throw StateError(path: file.name, reason: differences.joined(separator: "; ")) }
     self = state
+  }
+
+  /// - Throws: `StateError` for a file of something else, or of a run other than the one that is asked for.
+  init(_ file: SafeTensorsCollection, for asked: ZipState) throws {
+    try self.init(file)
+    let differences = differences(from: asked)
+    guard differences.isEmpty else { throw StateError(path: file.name, reason: differences.joined(separator: "; ")) }
   }
 
   static func stranger(_ path: String) -> StateError {
@@ -97,6 +102,11 @@ extension ZipLoRA {
     let state = try JSONText.compact(ZipState(inputs, options, records, identity: identity))
     try saveSafeTensors(tensors, metadata: ["format": ZipState.format, ZipState.key: state], to: path, overwrite: true)
   }
+
+  /// Refuses a file that is no state of a zip, before it is known what is zipped.
+  ///
+  /// - Throws: `StateError`.
+  public static func checkState(at path: String) throws { _ = try ZipState(StateError.opening(path)) }
 
   /// Refuses a state that `init(resuming:)` would refuse for what it is of, before there is anything to go on with.
   ///

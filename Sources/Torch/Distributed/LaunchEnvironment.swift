@@ -71,8 +71,8 @@ public struct LaunchEnvironment: Sendable, Equatable {
     let rank: Int
     let size: Int
     var slurm = false
-    // One process needs no number.
-    if variables["WORLD_SIZE"] == "1", !reader.has("RANK") { return nil }
+    // One process needs no number, unless Slurm says that there are more.
+    if variables["WORLD_SIZE"] == "1", !reader.has("RANK"), !reader.has("SLURM_STEP_NUM_TASKS") { return nil }
     if reader.has("RANK") || reader.has("WORLD_SIZE") {
       size = try reader.number("WORLD_SIZE", 1...Self.mostProcesses, beside: "RANK")
       rank = try reader.number("RANK", 0...(size - 1), beside: "WORLD_SIZE")
