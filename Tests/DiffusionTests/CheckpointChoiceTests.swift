@@ -110,9 +110,10 @@ struct CheckpointChoiceTests {
     #expect(Array(parts.prefix(2).flatMap { $0[1..<76] }.prefix(tokens.count)) == tokens)
     let (short, long) = (one.conditioning([text, "a dog"], sizes: sizes), two.conditioning([text, "a dog"], sizes: sizes))
     #expect(long.states.shape == [2, 154, short.states.dim(2)])
-    #expect(long.states.sliced(1, from: 0, to: 77).equals(short.states))
+    // A batch of another size is rounded otherwise.
+    #expect(difference(long.states.sliced(1, from: 0, to: 77), short.states) < 1e-5)
     let (found, expected) = (try #require(long.added), try #require(short.added))
-    #expect(found.textEmbeds.equals(expected.textEmbeds))
+    #expect(difference(found.textEmbeds, expected.textEmbeds) < 1e-5)
     #expect(one.overflow(of: text) != nil && two.overflow(of: text) == nil)
     #expect(two.overflow(of: text + text)?.isEmpty == false)
   }
